@@ -1,0 +1,71 @@
+/* SIMD levels: one kernel source, compiled once per level, chosen at run time through function pointers.
+ *
+ * A level file defines LPNUM_LEVEL (0 baseline, 1 AVX2, 2 AVX-512) and includes this header first; the pragma below
+ * then raises the instruction set for the rest of that file only. Everything declared `static` in a kernel header is
+ * therefore private to its level. LEVEL_NAME(f) gives the exported name of f at the level being compiled.
+ *
+ * Levels: 1 = AVX2 + AES (Haswell, Zen). 2 = AVX-512 F/BW/DQ/VL + VNNI + VAES (Ice Lake, Zen 4); older AVX-512
+ * parts without VNNI or VAES run level 1.
+ *
+ * Rule: every level gives the same bits. No fused multiply-add (-ffp-contract=off), floating-point sums in a stated
+ * order, random bits as a function of (seed, stream, index) alone.
+ */
+#ifndef LPNUM_SIMD_H
+#define LPNUM_SIMD_H
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define LPNUM_X86 1
+#else
+#define LPNUM_X86 0
+#endif
+
+enum { LPNUM_BASELINE = 0, LPNUM_AVX2 = 1, LPNUM_AVX512 = 2, LPNUM_N_LEVELS = 3 };
+
+#ifdef LPNUM_LEVEL
+
+#if LPNUM_LEVEL == 0
+#define LEVEL_NAME(f) f##_baseline
+#elif LPNUM_LEVEL == 1
+#define LEVEL_NAME(f) f##_avx2
+#elif LPNUM_LEVEL == 2
+#define LEVEL_NAME(f) f##_avx512
+#endif
+
+#if LPNUM_X86
+#include <immintrin.h>
+#if LPNUM_LEVEL == 1
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,aes,fma,bmi,bmi2,popcnt"))), apply_to = function)
+#else
+#pragma GCC target("avx2,aes,fma,bmi,bmi2,popcnt")
+#endif
+#elif LPNUM_LEVEL == 2
+#define LPNUM_AVX512_FEATURES "avx2,aes,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,vaes"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target(LPNUM_AVX512_FEATURES))), apply_to = function)
+#else
+#pragma GCC target("avx2,aes,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,vaes,prefer-vector-width=512")
+#endif
+#endif
+#endif
+
+#endif /* LPNUM_LEVEL */
+
+/* Highest level this processor runs; 0 where the answer is unknown. */
+static inline int lpnum_detect_level(void) {
+#if LPNUM_X86
+    __builtin_cpu_init();
+    if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("aes") && __builtin_cpu_supports("fma") &&
+          __builtin_cpu_supports("bmi2")))
+        return LPNUM_BASELINE;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("vaes"))
+        return LPNUM_AVX512;
+    return LPNUM_AVX2;
+#else
+    return LPNUM_BASELINE;
+#endif
+}
+
+#endif /* LPNUM_SIMD_H */

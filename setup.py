@@ -1,0 +1,53 @@
+"""The compiled extensions; everything else about the distribution is in pyproject.toml.
+
+Each C kernel file is compiled once for every SIMD level: ``level_*.c`` sets the level with a pragma and includes
+the same kernels, so no compiler flag here may raise the instruction set of the whole module.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+if sys.platform == "win32":
+    compile_args = ["/O2", "/fp:precise"]
+    link_args: list[str] = []
+else:
+    # -ffp-contract=off: a fused multiply-add at one SIMD level only would give other bits there.
+    # -fno-trapping-math -fno-math-errno: lets clamps and rounding become vector instructions; values do not change.
+    compile_args = ["-O3", "-g0", "-std=gnu11", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno", "-Wall"]
+    link_args = ["-s"] if sys.platform.startswith("linux") else []
+    if os.environ.get("LPNUM_DEBUG"):
+        compile_args += ["-g", "-fno-omit-frame-pointer"]
+        link_args = []
+
+
+def extension(name: str, folder: str) -> Extension:
+    """One Cython module with all the C files beside it."""
+    module = name.rsplit(".", 1)[1]
+    generated = f"{folder}/{module}.c"
+    sources = [f"{folder}/{module}.pyx"] + sorted(set(glob(f"{folder}/*.c")) - {generated})
+    headers = glob("lpnum/_core/*.h") + glob(f"{folder}/*.h")
+    return Extension(
+        name,
+        sources,
+        include_dirs=["lpnum/_core", folder],
+        depends=sorted(headers),
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [
+            extension("lpnum._core.kernels", "lpnum/_core"),
+            extension("lpnum_optim._core.epochs", "lpnum_optim/_core"),
+        ],
+        compiler_directives={"language_level": 3, "embedsignature": True},
+    )
+)

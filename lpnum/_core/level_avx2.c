@@ -1,3 +1,6 @@
 /* The kernels of this package compiled for the avx2 level (see simd.h). */
 #define LPNUM_LEVEL 1
+#include "simd.h"
+#if LPNUM_X86
 #include "level.h"
+#endif

@@ -1,0 +1,85 @@
+/* Elementwise operations between arrays of codes and floats: load (decode), operate, round, store, in one pass.
+ *
+ * An operand is plain memory with strides; a code operand also has a grid, value = offset + step * code, where step
+ * and offset are scalars (stride 0) or arrays. All arithmetic is float64; the result is rounded once, when it is
+ * stored. A new number format is a new dtype row in the load and store stages, a new operation a row in the table of
+ * operations; neither touches the loops.
+ */
+#ifndef LPNUM_ELEMENTWISE_H
+#define LPNUM_ELEMENTWISE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { LPNUM_MAXDIM = 64, LPNUM_MAXIN = 2 };
+
+enum lpnum_dtype { LPNUM_I8, LPNUM_U8, LPNUM_I16, LPNUM_U16, LPNUM_F32, LPNUM_F64 };
+enum lpnum_op { LPNUM_COPY, LPNUM_ADD, LPNUM_SUBTRACT, LPNUM_MULTIPLY, LPNUM_DIVIDE, LPNUM_N_OPS };
+enum lpnum_rounding {
+    LPNUM_NEAREST_EVEN,
+    LPNUM_NEAREST_AWAY,
+    LPNUM_TOWARDS_ZERO,
+    LPNUM_TOWARDS_POSITIVE,
+    LPNUM_TOWARDS_NEGATIVE,
+    LPNUM_STOCHASTIC
+};
+enum lpnum_overflow { LPNUM_CLAMP, LPNUM_WRAP, LPNUM_ERROR };
+enum lpnum_status { LPNUM_OK = 0, LPNUM_GOT_INVALID = 1, LPNUM_GOT_OVERFLOW = 2 };
+
+/* One strided vector: `count` of a row is passed beside it. Strides are in bytes. */
+typedef struct {
+    char *data;
+    ptrdiff_t stride;
+} lpnum_vector;
+
+typedef struct {
+    int dtype;
+    int is_code;
+    lpnum_vector codes;        /* codes, or the floats themselves */
+    lpnum_vector step, offset; /* float64; only with is_code */
+    int code_min, code_max;    /* stored range; only with is_code */
+} lpnum_row;
+
+typedef struct {
+    int dtype, is_code;
+    char *data, *step, *offset;
+    ptrdiff_t strides[LPNUM_MAXDIM], step_strides[LPNUM_MAXDIM], offset_strides[LPNUM_MAXDIM];
+    int code_min, code_max;
+} lpnum_operand;
+
+typedef struct {
+    int rounding, overflow;
+    int random_bits;       /* 1..32; up to 16 they come from 16-bit words, else from 32-bit words */
+    uint64_t seed, stream; /* key of the random bits; element i of the output (C order) uses word i */
+    int has_nan_code, nan_code;
+    int count;   /* fill all event counters (slower) */
+    int dry_run; /* round and report, store nothing */
+} lpnum_policy;
+
+typedef struct {
+    int64_t total, overflow, underflow, inexact, invalid;
+    int64_t first_overflow, first_invalid; /* C-order index, -1 if none */
+} lpnum_events;
+
+/* One row of n elements; `index` is the C-order index of its first element. Returns an lpnum_status. */
+typedef int (*lpnum_row_function)(int op, int n_in, const lpnum_row *in, const lpnum_row *out, size_t n, uint64_t index,
+                                  const lpnum_policy *policy, lpnum_events *events);
+
+typedef struct {
+    lpnum_row_function elementwise_row;
+    void (*random_words)(uint64_t seed, uint64_t stream, uint64_t first, size_t n, int bits, void *words);
+    void (*map8)(const uint8_t *restrict codes, const uint8_t *restrict table, uint8_t *restrict out, size_t n);
+    int64_t (*sum_codes)(const void *codes, int dtype, size_t n);
+    int64_t (*dot_codes)(const void *a, int a_dtype, const void *b, int b_dtype, size_t n);
+    size_t (*first_nonfinite)(const void *values, int dtype, size_t n); /* n if all are finite */
+} lpnum_kernels;
+
+/* The kernels of a level; level must not exceed lpnum_detect_level(). */
+const lpnum_kernels *lpnum_kernels_of_level(int level);
+
+/* out = op(in...), all operands already broadcast to `shape` (stride 0 where repeated). */
+int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *in,
+                      const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
+                      lpnum_events *events);
+
+#endif

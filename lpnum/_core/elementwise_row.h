@@ -1,0 +1,261 @@
+/* One row of an elementwise operation, in blocks that stay in the first-level cache: load -> operate -> store. */
+#include <string.h>
+
+#include "rounding.h"
+
+enum { BLOCK = 512 };
+
+/* ---- load stage: any dtype and stride -> float64 ---------------------------------------------------------------- */
+
+#define LOAD(type)                                                                                        \
+    do {                                                                                                  \
+        if (stride == (ptrdiff_t)sizeof(type)) {                                                          \
+            const type *restrict p = (const type *)data;                                                  \
+            for (size_t i = 0; i < n; i++) v[i] = (double)p[i];                                           \
+        } else {                                                                                          \
+            for (size_t i = 0; i < n; i++) v[i] = (double)*(const type *)(data + (ptrdiff_t)i * stride);  \
+        }                                                                                                 \
+    } while (0)
+
+static void load_raw(double *restrict v, int dtype, const char *data, ptrdiff_t stride, size_t n) {
+    switch (dtype) {
+    case LPNUM_I8: LOAD(int8_t); break;
+    case LPNUM_U8: LOAD(uint8_t); break;
+    case LPNUM_I16: LOAD(int16_t); break;
+    case LPNUM_U16: LOAD(uint16_t); break;
+    case LPNUM_F32: LOAD(float); break;
+    default: LOAD(double); break;
+    }
+}
+#undef LOAD
+
+static inline const char *at(lpnum_vector v, size_t i) { return v.data + (ptrdiff_t)i * v.stride; }
+static inline double f64_at(lpnum_vector v, size_t i) { return *(const double *)at(v, i); }
+
+/* v <- offset + step * v */
+static void decode_block(double *restrict v, const lpnum_row *a, size_t first, size_t n) {
+    const double step = f64_at(a->step, first), offset = f64_at(a->offset, first);
+    if (a->step.stride == 0 && a->offset.stride == 0) {
+        for (size_t i = 0; i < n; i++) v[i] = offset + step * v[i];
+    } else if (a->step.stride == 0 && a->offset.stride == sizeof(double)) { /* a bit-centered array */
+        const double *restrict offsets = (const double *)at(a->offset, first);
+        for (size_t i = 0; i < n; i++) v[i] = offsets[i] + step * v[i];
+    } else {
+        for (size_t i = 0; i < n; i++) v[i] = f64_at(a->offset, first + i) + f64_at(a->step, first + i) * v[i];
+    }
+}
+
+static void load_block(double *restrict v, const lpnum_row *a, size_t first, size_t n) {
+    load_raw(v, a->dtype, at(a->codes, first), a->codes.stride, n);
+    if (a->is_code) decode_block(v, a, first, n);
+}
+
+/* ---- operations: a <- a op b ------------------------------------------------------------------------------------- */
+
+static void op_copy(double *restrict a, const double *restrict b, size_t n) { (void)a, (void)b, (void)n; }
+static void op_add(double *restrict a, const double *restrict b, size_t n) {
+    for (size_t i = 0; i < n; i++) a[i] += b[i];
+}
+static void op_subtract(double *restrict a, const double *restrict b, size_t n) {
+    for (size_t i = 0; i < n; i++) a[i] -= b[i];
+}
+static void op_multiply(double *restrict a, const double *restrict b, size_t n) {
+    for (size_t i = 0; i < n; i++) a[i] *= b[i];
+}
+static void op_divide(double *restrict a, const double *restrict b, size_t n) {
+    for (size_t i = 0; i < n; i++) a[i] /= b[i];
+}
+
+static void (*const OPERATIONS[LPNUM_N_OPS])(double *restrict, const double *restrict, size_t) = {
+    [LPNUM_COPY] = op_copy,         [LPNUM_ADD] = op_add,       [LPNUM_SUBTRACT] = op_subtract,
+    [LPNUM_MULTIPLY] = op_multiply, [LPNUM_DIVIDE] = op_divide,
+};
+
+/* ---- store stage -------------------------------------------------------------------------------------------------- */
+
+/* Random words of elements index .. index + n - 1, as thresholds. */
+static void thresholds_block(double *restrict t, const lpnum_policy *p, uint64_t index, size_t n) {
+    const ars_key key = {p->seed, p->stream};
+    uint8_t bytes[4 * BLOCK + 32];
+    const int word_bits = p->random_bits <= 16 ? 16 : 32;
+    const uint64_t per_block = 128 / (unsigned)word_bits, first = index / per_block;
+    const size_t skip = (size_t)(index % per_block);
+    ars_fill(bytes, key, first, (skip + n + per_block - 1) / per_block);
+    const double unit = 1.0 / (double)(1ull << p->random_bits);
+    const int shift = word_bits - p->random_bits;
+    if (word_bits == 16) {
+        uint16_t w[BLOCK];
+        memcpy(w, bytes + 2 * skip, 2 * n);
+        for (size_t i = 0; i < n; i++) t[i] = 1.0 - ((double)(w[i] >> shift) + 0.5) * unit;
+    } else {
+        uint32_t w[BLOCK];
+        memcpy(w, bytes + 4 * skip, 4 * n);
+        for (size_t i = 0; i < n; i++) t[i] = 1.0 - ((double)(w[i] >> shift) + 0.5) * unit;
+    }
+}
+
+/* v <- (v - offset) / step. Division is exact division rounded once; a power of two is multiplied instead, the same. */
+static void to_code_units(double *restrict v, const lpnum_row *out, size_t first, size_t n) {
+    const double step = f64_at(out->step, first), offset = f64_at(out->offset, first);
+    if (out->step.stride == 0) {
+        if (out->offset.stride == 0) {
+            if (offset != 0)
+                for (size_t i = 0; i < n; i++) v[i] -= offset;
+        } else {
+            for (size_t i = 0; i < n; i++) v[i] -= f64_at(out->offset, first + i);
+        }
+        int exponent;
+        if (fabs(frexp(step, &exponent)) == 0.5 && exponent > -900 && exponent < 900) {
+            const double inverse = 1.0 / step;
+            for (size_t i = 0; i < n; i++) v[i] *= inverse;
+        } else {
+            for (size_t i = 0; i < n; i++) v[i] /= step;
+        }
+    } else {
+        for (size_t i = 0; i < n; i++) v[i] = (v[i] - f64_at(out->offset, first + i)) / f64_at(out->step, first + i);
+    }
+}
+
+/* Clamped rounding of a block without NaN. A negative step turns the direction of directed rounding around. */
+static void round_block(double *restrict y, const double *restrict t, size_t n, int rounding, double lo, double hi) {
+    for (size_t i = 0; i < n; i++) {
+        const double a = y[i] < lo ? lo : y[i];
+        y[i] = a > hi ? hi : a;
+    }
+    switch (rounding) {
+    case LPNUM_NEAREST_AWAY:
+        for (size_t i = 0; i < n; i++) y[i] = round_away(y[i]);
+        break;
+    case LPNUM_TOWARDS_ZERO:
+        for (size_t i = 0; i < n; i++) y[i] = round_trunc(y[i]);
+        break;
+    case LPNUM_TOWARDS_POSITIVE:
+        for (size_t i = 0; i < n; i++) y[i] = round_ceil(y[i]);
+        break;
+    case LPNUM_TOWARDS_NEGATIVE:
+        for (size_t i = 0; i < n; i++) y[i] = round_floor(y[i]);
+        break;
+    case LPNUM_STOCHASTIC:
+        for (size_t i = 0; i < n; i++) y[i] = round_stochastic(y[i], t[i]);
+        break;
+    default:
+        for (size_t i = 0; i < n; i++) y[i] = round_even(y[i]);
+    }
+}
+
+#define STORE(type)                                                                                              \
+    do {                                                                                                         \
+        if (stride == (ptrdiff_t)sizeof(type)) {                                                                 \
+            type *restrict p = (type *)data;                                                                     \
+            for (size_t i = 0; i < n; i++) p[i] = (type)(int32_t)v[i];                                           \
+        } else {                                                                                                 \
+            for (size_t i = 0; i < n; i++) *(type *)(data + (ptrdiff_t)i * stride) = (type)(int32_t)v[i];        \
+        }                                                                                                        \
+    } while (0)
+
+static void store_integers(const double *restrict v, int dtype, char *data, ptrdiff_t stride, size_t n) {
+    switch (dtype) {
+    case LPNUM_I8: STORE(int8_t); break;
+    case LPNUM_U8: STORE(uint8_t); break;
+    case LPNUM_I16: STORE(int16_t); break;
+    default: STORE(uint16_t); break;
+    }
+}
+#undef STORE
+
+static void store_floats(const double *restrict v, int dtype, char *data, ptrdiff_t stride, size_t n) {
+    if (dtype == LPNUM_F64) {
+        if (stride == sizeof(double))
+            memcpy(data, v, n * sizeof(double));
+        else
+            for (size_t i = 0; i < n; i++) *(double *)(data + (ptrdiff_t)i * stride) = v[i];
+    } else {
+        if (stride == sizeof(float)) {
+            float *restrict p = (float *)data;
+            for (size_t i = 0; i < n; i++) p[i] = (float)v[i];
+        } else {
+            for (size_t i = 0; i < n; i++) *(float *)(data + (ptrdiff_t)i * stride) = (float)v[i];
+        }
+    }
+}
+
+static int direction_on_codes(int rounding, double step) {
+    if (step < 0 && rounding == LPNUM_TOWARDS_POSITIVE) return LPNUM_TOWARDS_NEGATIVE;
+    if (step < 0 && rounding == LPNUM_TOWARDS_NEGATIVE) return LPNUM_TOWARDS_POSITIVE;
+    return rounding;
+}
+
+static double wrap_code(double q, int lo, int hi) {
+    const double span = (double)hi - (double)lo + 1.0;
+    const double m = fmod(q, span);
+    return m > hi ? m - span : m < lo ? m + span : m;
+}
+
+/* One value in code units, with all policies and counters; the slow, complete path. Returns the code. */
+static double code_counted(double y, double threshold, int rounding, const lpnum_row *out, uint64_t index,
+                           const lpnum_policy *p, lpnum_events *e) {
+    if (y != y || (p->overflow == LPNUM_WRAP && isinf(y))) {
+        if (e->invalid++ == 0) e->first_invalid = (int64_t)index;
+        return p->has_nan_code ? (double)p->nan_code : 0.0;
+    }
+    double q = round_any(y, rounding, threshold);
+    if (q != y) e->inexact++;
+    if (q == 0 && y != 0) e->underflow++;
+    if (q > out->code_max || q < out->code_min) {
+        if (e->overflow++ == 0) e->first_overflow = (int64_t)index;
+        if (p->overflow == LPNUM_WRAP) return wrap_code(q, out->code_min, out->code_max);
+        return q > 0 ? out->code_max : out->code_min;
+    }
+    return q;
+}
+
+static void store_codes(double *restrict v, double *restrict t, const lpnum_row *out, size_t first, size_t n,
+                        uint64_t index, const lpnum_policy *p, lpnum_events *e) {
+    to_code_units(v, out, first, n);
+    if (p->rounding == LPNUM_STOCHASTIC) thresholds_block(t, p, index + first, n);
+    int nans = 0, mixed = 0;
+    for (size_t i = 0; i < n; i++) nans |= v[i] != v[i];
+    const int one_way = p->rounding == LPNUM_TOWARDS_POSITIVE || p->rounding == LPNUM_TOWARDS_NEGATIVE;
+    if (one_way && out->step.stride != 0) mixed = 1; /* the sign of the step may change inside the row */
+    if (nans || mixed || p->count || p->overflow != LPNUM_CLAMP) {
+        for (size_t i = 0; i < n; i++) {
+            const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first + i));
+            v[i] = code_counted(v[i], p->rounding == LPNUM_STOCHASTIC ? t[i] : 0.0, rounding, out, index + first + i, p, e);
+        }
+    } else {
+        const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first));
+        round_block(v, t, n, rounding, out->code_min, out->code_max);
+    }
+    if (!p->dry_run) store_integers(v, out->dtype, (char *)at(out->codes, first), out->codes.stride, n);
+}
+
+/* ---- the row ------------------------------------------------------------------------------------------------------ */
+
+static int row_status(const lpnum_policy *p, const lpnum_events *e) {
+    int status = LPNUM_OK;
+    if (e->invalid && !p->has_nan_code) status |= LPNUM_GOT_INVALID;
+    if (e->overflow && p->overflow == LPNUM_ERROR) status |= LPNUM_GOT_OVERFLOW;
+    return status;
+}
+
+static int elementwise_row(int op, int n_in, const lpnum_row *in, const lpnum_row *out, size_t n, uint64_t index,
+                           const lpnum_policy *p, lpnum_events *e) {
+    double a[BLOCK], b[BLOCK];
+    const int fast = op == LPNUM_COPY && quantize_f32_applies(in, out, p);
+    for (size_t first = 0; first < n; first += BLOCK) {
+        const size_t m = n - first < BLOCK ? n - first : BLOCK;
+        if (fast) {
+            quantize_f32_block(in, out, first, m, index + first, p, e);
+            continue;
+        }
+        load_block(a, &in[0], first, m);
+        if (n_in > 1) load_block(b, &in[1], first, m);
+        OPERATIONS[op](a, b, m);
+        if (out->is_code)
+            store_codes(a, b, out, first, m, index, p, e);
+        else
+            store_floats(a, out->dtype, (char *)at(out->codes, first), out->codes.stride, m);
+    }
+    e->total += (int64_t)n;
+    return row_status(p, e);
+}

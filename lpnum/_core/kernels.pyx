@@ -1,0 +1,299 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Thin wrappers of the C kernels: buffers and broadcasting in, status and event counts out. No arithmetic here."""
+
+import os
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef extern from "simd.h" nogil:
+    int lpnum_detect_level()
+
+
+cdef extern from "elementwise.h" nogil:
+    enum:
+        LPNUM_MAXDIM
+        LPNUM_GOT_INVALID
+        LPNUM_GOT_OVERFLOW
+    ctypedef struct lpnum_operand:
+        int dtype, is_code, code_min, code_max
+        char *data
+        char *step
+        char *offset
+        ptrdiff_t strides[64]
+        ptrdiff_t step_strides[64]
+        ptrdiff_t offset_strides[64]
+    ctypedef struct lpnum_policy:
+        int rounding, overflow, random_bits, has_nan_code, nan_code, count, dry_run
+        uint64_t seed, stream
+    ctypedef struct lpnum_events:
+        int64_t total, overflow, underflow, inexact, invalid, first_overflow, first_invalid
+    ctypedef struct lpnum_kernels:
+        void (*random_words)(uint64_t, uint64_t, uint64_t, size_t, int, void *) noexcept nogil
+        void (*map8)(const unsigned char *, const unsigned char *, unsigned char *, size_t) noexcept nogil
+        int64_t (*sum_codes)(const void *, int, size_t) noexcept nogil
+        int64_t (*dot_codes)(const void *, int, const void *, int, size_t) noexcept nogil
+        size_t (*first_nonfinite)(const void *, int, size_t) noexcept nogil
+    const lpnum_kernels *lpnum_kernels_of_level(int level) noexcept nogil
+    int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *operands,
+                          const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
+                          lpnum_events *events) noexcept nogil
+
+
+cdef extern from *:
+    """
+    void lpnum_init_baseline(void);
+    """
+    void lpnum_init_baseline()
+
+
+SIMD_LEVELS = ("baseline", "avx2", "avx512")
+
+cdef int detected = lpnum_detect_level()
+cdef int level = detected
+cdef const lpnum_kernels *kernels = lpnum_kernels_of_level(level)
+lpnum_init_baseline()
+
+
+def simd_levels():
+    """Names of the SIMD levels this processor can run, lowest first."""
+    return SIMD_LEVELS[: detected + 1]
+
+
+def simd_level():
+    """The level in use: 0 baseline, 1 AVX2, 2 AVX-512."""
+    return level
+
+
+def set_simd_level(name):
+    """Use the kernels of one level from now on (for tests and measurements); ``LPNUM_SIMD`` sets it at import."""
+    global level, kernels
+    if name not in SIMD_LEVELS:
+        raise ValueError(f"LPNUM_SIMD: unknown SIMD level {name!r}; this processor runs {', '.join(simd_levels())}")
+    if SIMD_LEVELS.index(name) > detected:
+        raise ValueError(f"LPNUM_SIMD: this processor cannot run {name!r}; it runs {', '.join(simd_levels())}")
+    level = SIMD_LEVELS.index(name)
+    kernels = lpnum_kernels_of_level(level)
+
+
+if os.environ.get("LPNUM_SIMD"):
+    set_simd_level(os.environ["LPNUM_SIMD"])
+
+
+cdef int dtype_of(Py_buffer *view) except -1:
+    """The kernels' dtype number; itemsize decides between the names a platform gives one integer width."""
+    cdef bytes code = view.format if view.format != NULL else b"B"
+    cdef bytes kind = code[len(code) - 1:]
+    if kind in b"bhil" and view.itemsize <= 2:
+        return 0 if view.itemsize == 1 else 2
+    if kind in b"BHIL" and view.itemsize <= 2:
+        return 1 if view.itemsize == 1 else 3
+    if kind == b"f":
+        return 4
+    if kind == b"d":
+        return 5
+    raise TypeError(f"lpnum kernels take int8, uint8, int16, uint16, float32 and float64 buffers, not {code.decode()!r}")
+
+
+cdef int broadcast(Py_buffer *view, ptrdiff_t *strides, int ndim, const ptrdiff_t *shape) except -1:
+    """Strides of `view` broadcast to `shape`."""
+    cdef int k, missing = ndim - view.ndim
+    if missing < 0:
+        raise ValueError(f"an operand with {view.ndim} dimensions does not broadcast to {ndim}")
+    for k in range(ndim):
+        if k < missing:
+            strides[k] = 0
+        elif view.shape[k - missing] == shape[k]:
+            strides[k] = view.strides[k - missing]
+        elif view.shape[k - missing] == 1:
+            strides[k] = 0
+        else:
+            raise ValueError(f"an operand of length {view.shape[k - missing]} on axis {k} does not broadcast to {shape[k]}")
+    return 0
+
+
+cdef class Operand:
+    """Holds the buffers of one operand for the duration of a call."""
+    cdef Py_buffer views[3]
+    cdef int held
+    cdef double step, offset
+    cdef lpnum_operand c
+
+    def __dealloc__(self):
+        cdef int k
+        for k in range(self.held):
+            PyBuffer_Release(&self.views[k])
+
+    cdef int take(self, object array, int flags) except -1:
+        PyObject_GetBuffer(array, &self.views[self.held], flags)
+        self.held += 1
+        return 0
+
+    cdef int set(self, object source, bint writable, int ndim, const ptrdiff_t *shape) except -1:
+        """`source` is a float array, or (codes, step, offset, code_min, code_max)."""
+        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
+        self.c.is_code = isinstance(source, tuple)
+        codes = source[0] if self.c.is_code else source
+        self.take(codes, flags)
+        self.c.dtype = dtype_of(&self.views[0])
+        self.c.data = <char *>self.views[0].buf
+        if ndim >= 0:
+            broadcast(&self.views[0], self.c.strides, ndim, shape)
+        if not self.c.is_code and self.c.dtype < 4:
+            raise TypeError("lpnum kernels take integer buffers only as codes of a grid")
+        if self.c.is_code:
+            if self.c.dtype > 3:
+                raise TypeError("codes must be integers")
+            self.c.code_min, self.c.code_max = source[3], source[4]
+        return 0
+
+    cdef int set_grid(self, object source, int ndim, const ptrdiff_t *shape) except -1:
+        cdef int k
+        if not self.c.is_code:
+            return 0
+        for k in range(ndim):
+            self.c.step_strides[k] = 0
+            self.c.offset_strides[k] = 0
+        if isinstance(source[1], float):
+            self.step = source[1]
+            self.c.step = <char *>&self.step
+        else:
+            self.take(source[1], PyBUF_STRIDES | PyBUF_FORMAT)
+            if dtype_of(&self.views[self.held - 1]) != 5:
+                raise TypeError("scale must be float64")
+            self.c.step = <char *>self.views[self.held - 1].buf
+            broadcast(&self.views[self.held - 1], self.c.step_strides, ndim, shape)
+        if isinstance(source[2], float):
+            self.offset = source[2]
+            self.c.offset = <char *>&self.offset
+        else:
+            self.take(source[2], PyBUF_STRIDES | PyBUF_FORMAT)
+            if dtype_of(&self.views[self.held - 1]) != 5:
+                raise TypeError("offset must be float64")
+            self.c.offset = <char *>self.views[self.held - 1].buf
+            broadcast(&self.views[self.held - 1], self.c.offset_strides, ndim, shape)
+        return 0
+
+
+def elementwise(int op, object a, object b, object out, int rounding=0, int overflow=0, int random_bits=16,
+                uint64_t seed=0, uint64_t stream=0, object nan_code=None, bint count=False, bint dry_run=False):
+    """``out = op(a, b)``, rounded once; see ``elementwise.h``. Returns (status, events as a tuple)."""
+    cdef Operand target = Operand(), first = Operand(), second = Operand()
+    cdef lpnum_operand inputs[2]
+    cdef lpnum_policy policy
+    cdef lpnum_events events
+    cdef int k, status, n_in = 1 if b is None else 2
+    cdef int ndim
+    cdef ptrdiff_t shape[64]
+    target.set(out, True, -1, shape)
+    ndim = target.views[0].ndim
+    for k in range(ndim):
+        shape[k] = target.views[0].shape[k]
+        target.c.strides[k] = target.views[0].strides[k]
+    target.set_grid(out, ndim, shape)
+    first.set(a, False, ndim, shape)
+    first.set_grid(a, ndim, shape)
+    inputs[0] = first.c
+    if b is not None:
+        second.set(b, False, ndim, shape)
+        second.set_grid(b, ndim, shape)
+        inputs[1] = second.c
+    policy.rounding, policy.overflow, policy.random_bits = rounding, overflow, random_bits
+    policy.seed, policy.stream = seed, stream
+    policy.has_nan_code, policy.nan_code = nan_code is not None, 0 if nan_code is None else nan_code
+    policy.count, policy.dry_run = count, dry_run
+    events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
+    events.first_overflow = events.first_invalid = -1
+    with nogil:
+        status = lpnum_elementwise(kernels, op, n_in, inputs, &target.c, ndim, shape, &policy, &events)
+    return status, (events.total, events.overflow, events.underflow, events.inexact, events.invalid,
+                    events.first_overflow, events.first_invalid)
+
+
+cdef class Contiguous:
+    """A C-contiguous buffer held for the duration of a call."""
+    cdef Py_buffer view
+    cdef bint held
+    cdef int dtype
+    cdef size_t size
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+    cdef int take(self, object array, bint writable) except -1:
+        cdef int k
+        cdef ptrdiff_t expected
+        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        self.held = True
+        self.dtype = dtype_of(&self.view)
+        self.size = self.view.len // self.view.itemsize
+        expected = self.view.itemsize
+        for k in range(self.view.ndim - 1, -1, -1):
+            if self.view.shape[k] > 1 and self.view.strides[k] != expected:
+                raise ValueError("a C-contiguous array is needed here")
+            expected *= self.view.shape[k]
+        return 0
+
+
+def random_words(uint64_t seed, uint64_t stream, uint64_t first, object out):
+    """Fill a contiguous int16/uint16 (16-bit words) or 1-byte view of 4n bytes (32-bit words) with stream words."""
+    cdef Contiguous words = Contiguous()
+    words.take(out, True)
+    cdef int bits = 16 if words.view.itemsize == 2 else 32
+    cdef size_t n = words.size if bits == 16 else words.size // 4
+    with nogil:
+        kernels.random_words(seed, stream, first, n, bits, words.view.buf)
+
+
+def map8(object codes, object table, object out):
+    """``out[i] = table[codes[i]]`` for contiguous 1-byte arrays and a table of 256 bytes."""
+    cdef Contiguous a = Contiguous(), t = Contiguous(), b = Contiguous()
+    a.take(codes, False)
+    t.take(table, False)
+    b.take(out, True)
+    if a.view.itemsize != 1 or b.view.itemsize != 1 or t.view.itemsize != 1 or t.size != 256 or a.size != b.size:
+        raise ValueError("map8 takes 1-byte arrays of one size and a table of 256 bytes")
+    with nogil:
+        kernels.map8(<unsigned char *>a.view.buf, <unsigned char *>t.view.buf, <unsigned char *>b.view.buf, a.size)
+
+
+def sum_codes(object codes):
+    """Exact sum of a contiguous array of codes."""
+    cdef Contiguous a = Contiguous()
+    cdef int64_t total
+    a.take(codes, False)
+    if a.dtype > 3:
+        raise TypeError("codes must be integers")
+    with nogil:
+        total = kernels.sum_codes(a.view.buf, a.dtype, a.size)
+    return total
+
+
+def dot_codes(object a, object b):
+    """Exact sum of products of two contiguous arrays of codes of one size."""
+    cdef Contiguous p = Contiguous(), q = Contiguous()
+    cdef int64_t total
+    p.take(a, False)
+    q.take(b, False)
+    if p.dtype > 3 or q.dtype > 3:
+        raise TypeError("codes must be integers")
+    if p.size != q.size:
+        raise ValueError(f"dot of {p.size} and {q.size} codes")
+    with nogil:
+        total = kernels.dot_codes(p.view.buf, p.dtype, q.view.buf, q.dtype, p.size)
+    return total
+
+
+def first_nonfinite(object values):
+    """Index of the first NaN or infinity in a contiguous float array, or None."""
+    cdef Contiguous a = Contiguous()
+    cdef size_t found
+    a.take(values, False)
+    if a.dtype < 4:
+        raise TypeError("float32 or float64 expected")
+    with nogil:
+        found = kernels.first_nonfinite(a.view.buf, a.dtype, a.size)
+    return None if found == a.size else found

@@ -1,0 +1,25 @@
+/* All kernels of the package at one SIMD level, and the table through which they are called. */
+#include "simd.h"
+/* the level's instruction set is in force from here on */
+#include "ars.h"
+#include "elementwise.h"
+#include "rounding.h"
+
+static double code_counted(double y, double threshold, int rounding, const lpnum_row *out, uint64_t index,
+                           const lpnum_policy *p, lpnum_events *e);
+
+#include "quantize_f32.h"
+#include "elementwise_row.h"
+#include "reduce.h"
+
+extern const lpnum_kernels LEVEL_NAME(lpnum_kernels);
+const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
+    .elementwise_row = elementwise_row,
+    .random_words = random_words,
+    .map8 = map8,
+    .sum_codes = sum_codes,
+    .dot_codes = dot_codes,
+    .first_nonfinite = first_nonfinite,
+};
+void LEVEL_NAME(lpnum_init)(void);
+void LEVEL_NAME(lpnum_init)(void) { ars_init(); }

@@ -67,7 +67,7 @@ int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnu
         ndim--;
     }
     const size_t n = ndim ? (size_t)dims[ndim - 1] : 1;
-    uint64_t index = 0;
+    uint64_t index = policy->first_index;
     int status = LPNUM_OK;
     for (;;) {
         lpnum_row rows[LPNUM_MAXIN + 1];

@@ -50,7 +50,8 @@ typedef struct {
 typedef struct {
     int rounding, overflow;
     int random_bits;       /* 1..32; up to 16 they come from 16-bit words, else from 32-bit words */
-    uint64_t seed, stream; /* key of the random bits; element i of the output (C order) uses word i */
+    uint64_t seed, stream; /* key of the random bits; element i of the output (C order) uses word first_index + i */
+    uint64_t first_index;
     int has_nan_code, nan_code;
     int count;   /* fill all event counters (slower) */
     int dry_run; /* round and report, store nothing */

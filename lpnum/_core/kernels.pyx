@@ -27,7 +27,7 @@ cdef extern from "elementwise.h" nogil:
         ptrdiff_t offset_strides[64]
     ctypedef struct lpnum_policy:
         int rounding, overflow, random_bits, has_nan_code, nan_code, count, dry_run
-        uint64_t seed, stream
+        uint64_t seed, stream, first_index
     ctypedef struct lpnum_events:
         int64_t total, overflow, underflow, inexact, invalid, first_overflow, first_invalid
     ctypedef struct lpnum_kernels:
@@ -178,8 +178,12 @@ cdef class Operand:
 
 
 def elementwise(int op, object a, object b, object out, int rounding=0, int overflow=0, int random_bits=16,
-                uint64_t seed=0, uint64_t stream=0, object nan_code=None, bint count=False, bint dry_run=False):
-    """``out = op(a, b)``, rounded once; see ``elementwise.h``. Returns (status, events as a tuple)."""
+                uint64_t seed=0, uint64_t stream=0, object nan_code=None, bint count=False, bint dry_run=False,
+                uint64_t first_index=0):
+    """``out = op(a, b)``, rounded once; see ``elementwise.h``. Returns (status, events as a tuple).
+
+    `first_index` is the C-order index of the first element: word ``first_index + i`` rounds element i.
+    """
     cdef Operand target = Operand(), first = Operand(), second = Operand()
     cdef lpnum_operand inputs[2]
     cdef lpnum_policy policy
@@ -204,6 +208,7 @@ def elementwise(int op, object a, object b, object out, int rounding=0, int over
     policy.seed, policy.stream = seed, stream
     policy.has_nan_code, policy.nan_code = nan_code is not None, 0 if nan_code is None else nan_code
     policy.count, policy.dry_run = count, dry_run
+    policy.first_index = first_index
     events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
     events.first_overflow = events.first_invalid = -1
     with nogil:

@@ -1,0 +1,194 @@
+"""On which grid does the result of an operation lie? The policies "keep", "cover", "fit" and "exact".
+
+"cover" depends on the grids of the inputs only, never on their values, so ``(a op b)[i] == a[i] op b[i]``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from lpnum.array import LPArray
+from lpnum.formats import FixedFormat, promote
+from lpnum.scaling import calibrate, cover
+
+# "exact" needs grids whose steps are integer multiples of each other; this is how far from an integer a ratio of two
+# float64 steps may be by rounding alone.
+_RATIO_TOLERANCE = 2.0**-50
+
+
+def _new(like: LPArray, shape: tuple[int, ...], fmt: FixedFormat, scale: Any, offset: Any, dtype: Any) -> LPArray:
+    new = like._like(np.empty(shape, fmt.storage), np.asarray(scale, np.float64), np.asarray(offset, np.float64))
+    new.format, new.dtype = fmt, np.dtype(dtype)
+    return new
+
+
+def _step(x: LPArray) -> np.ndarray:
+    return x._scale * x.format.unit
+
+
+def _common(a: np.ndarray, ndim: int) -> np.ndarray:
+    """Compact metadata of an array with fewer dimensions, as metadata of the broadcast result."""
+    return a if a.ndim == 0 else a.reshape((1,) * (ndim - a.ndim) + a.shape)
+
+
+def _calibrated(fmt: FixedFormat) -> FixedFormat:
+    return FixedFormat(fmt.bits, signed=fmt.signed)
+
+
+def policy_of(a: LPArray, b: LPArray) -> str:
+    """The result policy of an operation on two arrays."""
+    said = a.policy().result
+    if said is not None:
+        return said
+    own_range = not a.format.calibrated and not b.format.calibrated
+    return "keep" if own_range and a.same_grid(b) else "cover"
+
+
+def arithmetic(ufunc: np.ufunc, a: LPArray, b: LPArray, shape: tuple[int, ...]) -> LPArray | None:
+    """Empty result of ``a op b`` on its grid; None where only the values can tell ("fit")."""
+    policy = policy_of(a, b)
+    dtype = np.result_type(a.dtype, b.dtype)
+    if policy == "keep":
+        if not a.same_grid(b):
+            raise ValueError(
+                "result='keep' needs two arrays of equal format, scale and offset; "
+                "use b.rescale(a.scale, a.offset), out=, or result='cover'"
+            )
+        return _new(a, shape, a.format, a._scale.copy(), a._offset.copy(), dtype)
+    if policy == "exact":
+        return _new(a, shape, *_exact_grid(ufunc, a, b), dtype)
+    if policy == "fit":
+        return None
+    grid = _cover_grid(ufunc, a, b, len(shape))
+    return None if grid is None else _new(a, shape, *grid, dtype)
+
+
+def _cover_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, ndim: int) -> tuple[FixedFormat, Any, Any] | None:
+    """The smallest grid that no pair of representable inputs leaves; deviations from the offsets are bounded apart,
+    so that the scale stays a number where only the offsets are arrays."""
+    fmt = promote(a.format, b.format)
+    if not fmt.calibrated:
+        fmt = _calibrated(fmt)
+    (step_a, center_a, step_b, center_b) = (_common(m, ndim) for m in (_step(a), a._offset, _step(b), b._offset))
+    ends_a = [step_a * a.format.code_min, step_a * a.format.code_max]
+    ends_b = [step_b * b.format.code_min, step_b * b.format.code_max]
+    if ufunc is np.divide:
+        divisors = np.stack(np.broadcast_arrays(*(center_b + e for e in ends_b)))
+        if not ((divisors > 0).all(0) | (divisors < 0).all(0)).all():
+            return None
+        corners = [(center_a + p) / (center_b + q) for p in ends_a for q in ends_b]
+        center: Any = 0.0
+    elif ufunc is np.multiply:
+        center = center_a * center_b
+        corners = [center_a * q + center_b * p + p * q for p in ends_a for q in ends_b]
+    else:
+        sign = 1.0 if ufunc is np.add else -1.0
+        center = center_a + sign * center_b
+        corners = [p + sign * q for p in ends_a for q in ends_b]
+    low, high = corners[0], corners[0]
+    for corner in corners[1:]:
+        low, high = np.minimum(low, corner), np.maximum(high, corner)
+    scale, offset = cover(low, high, fmt)
+    return fmt, scale, center + offset
+
+
+def _exact_grid(ufunc: np.ufunc, a: LPArray, b: LPArray) -> tuple[FixedFormat, Any, Any]:
+    """A grid of up to 16 bits that holds every result without rounding."""
+    scalar = all(m.ndim == 0 for x in (a, b) for m in (x._scale, x._offset))
+    if ufunc is np.divide or not scalar:
+        raise ValueError("result='exact' is defined for +, - and * of arrays with one scale and offset each")
+    step_a, step_b = float(_step(a)), float(_step(b))
+    codes_a = np.array([a.format.code_min, a.format.code_max], dtype=object)
+    codes_b = np.array([b.format.code_min, b.format.code_max], dtype=object)
+    if ufunc is np.multiply:
+        if float(a._offset) or float(b._offset):
+            raise ValueError("result='exact': a product is exact only for arrays with offset 0")
+        step, offset = step_a * step_b, 0.0
+        reach = np.multiply.outer(codes_a, codes_b)
+    else:
+        step = min(step_a, step_b, key=abs)
+        ratios = [round(s / step) for s in (step_a, step_b)]
+        if any(abs(s / step - r) > _RATIO_TOLERANCE * abs(r) for s, r in zip((step_a, step_b), ratios, strict=True)):
+            raise ValueError(f"result='exact': the scales {step_a:g} and {step_b:g} are not multiples of each other")
+        sign = 1 if ufunc is np.add else -1
+        offset = float(a._offset) + sign * float(b._offset)
+        reach = np.add.outer(codes_a * ratios[0], sign * ratios[1] * codes_b)
+    low, high = int(reach.min()), int(reach.max())
+    signed = low < 0
+    for bits in (max(a.format.bits, b.format.bits), 8, 16):
+        fmt = FixedFormat(bits, signed=signed)
+        if fmt.code_min <= low and high <= fmt.code_max:
+            return fmt, step, offset
+    raise ValueError(f"result='exact': results need codes from {low} to {high}, more than 16 bits hold")
+
+
+def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, closed: bool) -> LPArray:
+    """Empty result for any other function of arrays; `values` are the results in float64."""
+    arrays = [x for x in inputs if isinstance(x, LPArray)]
+    first = arrays[0]
+    fmt = first.format
+    for x in arrays[1:]:
+        fmt = promote(fmt, x.format)
+    dtype = np.result_type(*(x.dtype for x in arrays))
+    policy = first.policy().result
+    equal = all(first.same_grid(x) for x in arrays[1:]) and (len(arrays) == len(inputs) or not closed)
+    fits = first._scale.ndim == first._offset.ndim == 0 or first.shape == values.shape
+    own_range = equal and not fmt.calibrated
+    if policy == "keep" or (policy is None and fits and equal and (closed or own_range)):
+        if not (equal and fits):
+            raise ValueError("result='keep' needs arrays of equal format, scale and offset, and of the result's shape")
+        return _new(first, values.shape, first.format, first._scale.copy(), first._offset.copy(), dtype)
+    if policy == "exact":
+        raise ValueError(f"result='exact' is not defined for np.{ufunc.__name__}; use +, - or *, or x.dequantize()")
+    if policy in (None, "cover") and len(arrays) == len(inputs) == 2:
+        pair = _pair_grid(ufunc, arrays[0], arrays[1], fmt)
+        if pair is not None:
+            return _new(first, values.shape, *pair, dtype)
+    fmt = _calibrated(fmt)
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = int(values.size - finite.sum())
+        raise ValueError(
+            f"np.{ufunc.__name__}: {bad} of {values.size} results are NaN or infinite, and {fmt!r} has no code for them; "
+            "use x.dequantize() for float arithmetic"
+        )
+    bounded = fmt.signed or not values.size or values.min() >= 0
+    scale, offset = calibrate(values, fmt, "absmax" if bounded else "minmax")
+    return _new(first, values.shape, fmt, scale, offset, dtype)
+
+
+def _pair_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, fmt: FixedFormat) -> tuple[FixedFormat, float, float] | None:
+    """Cover of the image of all pairs of codes, for two arrays of at most 8 bits with scalar grids."""
+    if any(m.ndim for x in (a, b) for m in (x._scale, x._offset)) or max(a.format.bits, b.format.bits) > 8:
+        return None
+    bounds = _pair_bounds(
+        ufunc, a.format, float(a._scale), float(a._offset), b.format, float(b._scale), float(b._offset)
+    )
+    return None if bounds is None else (_calibrated(fmt), *cover(*bounds, _calibrated(fmt)))
+
+
+def _values(fmt: FixedFormat, scale: float, offset: float) -> np.ndarray:
+    return offset + (scale * fmt.unit) * fmt.all_codes().astype(np.float64)
+
+
+@lru_cache(maxsize=256)
+def _pair_bounds(ufunc: np.ufunc, *grids: Any) -> tuple[float, float] | None:
+    with np.errstate(all="ignore"):
+        values = ufunc.outer(_values(*grids[:3]), _values(*grids[3:]))
+    return (float(values.min()), float(values.max())) if np.isfinite(values).all() else None
+
+
+@lru_cache(maxsize=64)
+def image(
+    ufunc: np.ufunc, arguments: tuple[float | None, ...], fmt: FixedFormat, scale: float, offset: float
+) -> tuple[np.ndarray, float, float] | None:
+    """Values of the function at all codes (the argument that is None), and the grid that covers them."""
+    values = _values(fmt, scale, offset)
+    with np.errstate(all="ignore"):
+        values = ufunc(*(values if v is None else v for v in arguments))
+    if not np.isfinite(values).all():
+        return None
+    return values, *cover(values.min(), values.max(), _calibrated(fmt) if not fmt.calibrated else fmt)

@@ -1,0 +1,430 @@
+"""LPArray: codes, a format, scale and offset. Construction, views, grid changes, representation, pickling.
+
+Arithmetic is in `lpnum._ufuncs`, NumPy's functions in `lpnum._array_functions`; both are tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from lpnum import codec, formats, grid, rounding
+from lpnum._methods import ArrayMethods
+from lpnum.formats import FixedFormat
+from lpnum.random import CounterRNG, as_rng
+from lpnum.rounding import Policy
+from lpnum.scaling import cover
+
+__all__ = ["LPArray"]
+
+
+class LPArray(ArrayMethods, NDArrayOperatorsMixin):
+    """Array of low-precision numbers: ``value = offset + scale * decode(code)``.
+
+    Make one with `lpnum.array`, `lpnum.zeros` and the other creation functions; the constructor wraps existing codes.
+
+    Parameters
+    ----------
+    codes : ndarray of integers
+        In the format's storage dtype; not copied.
+    format : format or its name
+    scale : float or array_like
+        Broadcasts to the shape of `codes`; not 0.
+    offset : float or array_like
+        Broadcasts to the shape of `codes`.
+    dtype : {float32, float64}
+        NumPy dtype of the values.
+    rounding, overflow : str, optional
+        Policies of this array when it is written to; None takes the context's.
+    rng : CounterRNG, optional
+        Source of the random bits of stochastic rounding.
+
+    Attributes
+    ----------
+    codes : ndarray
+        The stored integers.
+    format : FixedFormat
+    scale, offset : float or float64 array
+        An array has the dimensions of `codes`, with length 1 where it repeats.
+    dtype : numpy.dtype
+        Of the values (not of the codes).
+
+    Notes
+    -----
+    What an operation returns:
+
+    1. ``out=`` and in-place operations keep the target's format, scale and offset; values are only rounded.
+    2. Scalars and plain arrays that scale or shift enter exactly: ``2 * x``, ``x / v``, ``x + v`` and ``-x`` change
+       scale and offset and no code.
+    3. Two low-precision arrays give a low-precision array, on a grid chosen by ``lpnum.context(result=...)``: "cover",
+       the smallest grid that no pair of inputs can leave; "keep", the same grid (default for formats with a binary
+       point on equal grids); "fit", calibrated on the result; "exact", more bits and no rounding.
+    4. Every result is rounded once.
+    5. Reductions and products accumulate wide and return plain arrays.
+    6. Functions that are not supported raise TypeError; nothing turns into floats silently.
+
+    Examples
+    --------
+    >>> x = lpnum.array([0.5, -1.27, 1.0], dtype=lpnum.fixed8)
+    >>> x
+    LPArray([ 0.5 , -1.27,  1.  ], format=lpnum.fixed8, scale=0.01)
+    >>> x.codes, x.nbytes
+    (array([  50, -127,  100], dtype=int8), 3)
+    >>> (2 * x).scale
+    0.02
+    >>> x -= [0.004, 0.006, 0.0]
+    >>> x.codes
+    array([  50, -128,  100], dtype=int8)
+    """
+
+    __slots__ = ("_base", "_offset", "_rng", "_scale", "codes", "dtype", "format", "overflow", "rounding")
+
+    codes: np.ndarray
+    format: FixedFormat
+    dtype: np.dtype
+    rounding: str | None
+    overflow: str | None
+
+    def __init__(
+        self,
+        codes: Any,
+        format: FixedFormat | str,
+        scale: Any = 1.0,
+        offset: Any = 0.0,
+        dtype: Any = np.float64,
+        *,
+        rounding: str | None = None,
+        overflow: str | None = None,
+        rng: Any = None,
+    ) -> None:
+        fmt = formats.format(format)
+        stored = codec.as_codes(codes, fmt, "LPArray")
+        value_dtype = np.dtype(dtype)
+        if value_dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise TypeError(f"LPArray: the dtype of the values is float32 or float64, not {value_dtype}")
+        Policy(rounding, overflow)
+        if rng is not None or rounding == "stochastic":
+            rng = as_rng(rng)
+        self._set(
+            stored,
+            fmt,
+            grid.as_metadata(scale, stored.shape, "scale"),
+            grid.as_metadata(offset, stored.shape, "offset"),
+            value_dtype,
+            rounding,
+            overflow,
+            rng,
+        )
+
+    def _set(
+        self,
+        codes: np.ndarray,
+        fmt: FixedFormat,
+        scale: np.ndarray,
+        offset: np.ndarray,
+        dtype: np.dtype,
+        rounding: str | None = None,
+        overflow: str | None = None,
+        rng: CounterRNG | None = None,
+        base: LPArray | None = None,
+    ) -> LPArray:
+        self.codes, self.format, self._scale, self._offset, self.dtype = codes, fmt, scale, offset, dtype
+        self.rounding, self.overflow, self._rng, self._base = rounding, overflow, rng, base
+        return self
+
+    def _like(
+        self, codes: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, view: bool = False, dtype: Any = None
+    ) -> LPArray:
+        """An array of the same format and policies, without checks; a view shares metadata and random stream."""
+        new = object.__new__(LPArray)
+        base = None
+        if view:
+            base = self if self._base is None else self._base
+        return new._set(
+            codes, self.format, scale, offset, dtype or self.dtype, self.rounding, self.overflow, self._rng, base
+        )
+
+    # ---- attributes ------------------------------------------------------------------------------------------------
+
+    @property
+    def scale(self) -> Any:
+        """Distance of neighbouring values per unit of the format: a float, or a float64 array that broadcasts."""
+        return grid.plain(self._scale)
+
+    @property
+    def offset(self) -> Any:
+        """Value of code 0: a float, or a float64 array that broadcasts."""
+        return grid.plain(self._offset)
+
+    @property
+    def rng(self) -> CounterRNG | None:
+        """Generator of the array's stochastic rounding, if it has its own."""
+        return self._rng
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the dimensions."""
+        return self.codes.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self.codes.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.codes.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the codes; scale and offset arrays come on top and are counted by `metadata_nbytes`."""
+        return self.codes.nbytes
+
+    @property
+    def metadata_nbytes(self) -> int:
+        """Bytes of scale and offset."""
+        return self._scale.nbytes + self._offset.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one code."""
+        return self.codes.itemsize
+
+    def operand(self) -> codec.CodeOperand:
+        """The array as the kernels take it."""
+        unit = self.format.unit
+        step: Any = float(self._scale) if self._scale.ndim == 0 else self._scale
+        offset: Any = float(self._offset) if self._offset.ndim == 0 else self._offset
+        return self.codes, step if unit == 1.0 else step * unit, offset, self.format.code_min, self.format.code_max
+
+    def policy(self) -> Policy:
+        """Rounding and overflow when this array is written to: its own, else the context's."""
+        current = rounding.current()
+        if self.rounding is None and self.overflow is None and self._rng is None:
+            return current
+        return Policy(self.rounding, self.overflow, None, self._rng).over(current)
+
+    def same_grid(self, other: LPArray) -> bool:
+        """Whether format, scale and offset are equal."""
+        return (
+            self.format == other.format
+            and grid.same(self._scale, other._scale)
+            and grid.same(self._offset, other._offset)
+        )
+
+    # ---- values out and in -----------------------------------------------------------------------------------------
+
+    def dequantize(self, dtype: Any = None) -> np.ndarray:
+        """The values as a plain array of `dtype` (default: ``self.dtype``)."""
+        return codec.decode_operand(self.operand(), self.dtype if dtype is None else dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("an LPArray cannot become an ndarray without a copy; use x.dequantize() or x.codes")
+        wanted = self.dtype if dtype is None else np.dtype(dtype)
+        return self.dequantize(wanted) if wanted.kind == "f" else self.dequantize().astype(wanted)
+
+    def _write(self, values: Any, where: str) -> None:
+        """Store values on this array's grid; an array of the same grid gives its codes as they are."""
+        if isinstance(values, LPArray):
+            if values.size == 1 and values.ndim > self.ndim:
+                values = values.reshape(())
+            if self.format == values.format and all(
+                grid.same(mine, theirs) and mine.ndim == 0
+                for mine, theirs in ((self._scale, values._scale), (self._offset, values._offset))
+            ):
+                np.copyto(self.codes, values.codes)
+                return
+            source: Any = (values.copy() if np.may_share_memory(self.codes, values.codes) else values).operand()
+        else:
+            source = codec.as_float_array(values, where)
+            while source.ndim > self.ndim and source.shape[0] == 1:
+                source = source[0]
+        codec.run(codec.COPY, source, None, self.operand(), self.policy(), where, keep_on_error=True)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, LPArray):
+            raise IndexError("arrays used as indices must be of integer or boolean type, not LPArray")
+        codes = self.codes[index]
+        scale, offset = (grid.take(meta, self.shape, index) for meta in (self._scale, self._offset))
+        if not isinstance(codes, np.ndarray):  # one element
+            value = float(offset) + float(scale) * self.format.unit * float(codes)
+            return self.dtype.type(value)
+        return self._like(codes, scale, offset, view=np.may_share_memory(codes, self.codes))
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        codes = self.codes[index]
+        scale, offset = (grid.take(meta, self.shape, index) for meta in (self._scale, self._offset))
+        if isinstance(codes, np.ndarray) and np.may_share_memory(codes, self.codes):
+            self._like(codes, scale, offset)._write(values, "LPArray.__setitem__")
+            return
+        chosen = self._like(np.array(codes), np.asarray(scale), np.asarray(offset))
+        chosen._write(values, "LPArray.__setitem__")
+        self.codes[index] = chosen.codes
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self)))
+
+    # ---- other grids -----------------------------------------------------------------------------------------------
+
+    def copy(self) -> LPArray:
+        """An independent array with the same codes, grid and policies (the random generator is shared)."""
+        return self._like(self.codes.copy(), self._scale.copy(), self._offset.copy())
+
+    def rescale(self, scale: Any = None, offset: Any = None) -> LPArray:
+        """The same values on another grid of the same format, rounded once.
+
+        Parameters
+        ----------
+        scale, offset : float or array_like, optional
+            Of the new grid; what is not given stays.
+
+        Examples
+        --------
+        >>> lpnum.array([1.0, 2.0, 40.0], dtype=lpnum.fixed8, scale=1.0).rescale(scale=0.25)
+        LPArray([ 1.  ,  2.  , 31.75], format=lpnum.fixed8, scale=0.25)
+        """
+        new = self._like(
+            np.empty(self.shape, self.codes.dtype),
+            self._scale.copy() if scale is None else grid.as_metadata(scale, self.shape, "scale", positive=True),
+            self._offset.copy() if offset is None else grid.as_metadata(offset, self.shape, "offset"),
+        )
+        new._write(self, "LPArray.rescale")
+        return new
+
+    def recenter(self, scale: Any = None, offset: Any = None) -> None:
+        """Bit centering, in place: the offset takes over the current values, and the codes start again from 0.
+
+        ``offset <- offset + scale * codes; codes <- 0; scale <- scale``. With `offset` given, the codes take what
+        remains, rounded to the new grid.
+
+        Parameters
+        ----------
+        scale : float or array_like, optional
+            The new scale; the old one stays if not given.
+        offset : float or array_like, optional
+            The new offset; the current values (one float64 per element) if not given.
+
+        Raises
+        ------
+        ValueError
+            On a view, whose grid belongs to the array it was taken from.
+
+        Examples
+        --------
+        >>> w = lpnum.zeros(3, dtype=lpnum.fixed8, scale=0.1)
+        >>> w += [1.02, -2.0, 0.5]
+        >>> w.recenter(scale=0.001)
+        >>> w.codes, w.offset
+        (array([0, 0, 0], dtype=int8), array([ 1. , -2. ,  0.5]))
+        >>> w += 0.0204
+        >>> w
+        LPArray([ 1.02, -1.98,  0.52], format=lpnum.fixed8, scale=0.001, offset=array of shape (3,))
+
+        References
+        ----------
+        De Sa et al., "High-accuracy low-precision training", 2018, arXiv:1803.03383, section 3.
+        """
+        if self._base is not None:
+            raise ValueError("LPArray.recenter: this is a view of another array, whose grid it shares; use x.copy()")
+        new_scale = None if scale is None else grid.as_metadata(scale, self.shape, "scale", positive=True)
+        if offset is not None:
+            new = self.rescale(self.scale if scale is None else scale, offset)
+            self.codes, self._scale, self._offset = new.codes, new._scale, new._offset
+            return
+        if self._offset.shape == self.shape and self._offset.flags.writeable:
+            codec.kernels.elementwise(codec.COPY, self.operand(), None, self._offset)
+            self.codes.fill(0)
+        else:  # views made before keep the old codes and the old offset, and so their values
+            self._offset = self.dequantize(np.float64)
+            self.codes = np.zeros(self.shape, self.codes.dtype)
+        if new_scale is not None:
+            if self._scale.shape == new_scale.shape:
+                self._scale[...] = new_scale
+            else:
+                self._scale = new_scale
+
+    def astype(self, dtype: Any, *, copy: bool = True) -> Any:
+        """Convert to another format, or to a plain array of a NumPy dtype.
+
+        A format with a binary point gets scale 1; a calibrated one the smallest grid that holds every value the
+        present grid can hold (per channel where it has channels), so more bits of the same kind convert exactly.
+
+        Examples
+        --------
+        >>> x = lpnum.array([1.0, -0.5], dtype=lpnum.fixed8)
+        >>> x.astype(lpnum.fixed16).scale == x.scale, x.astype(np.float32)
+        (True, array([ 1.      , -0.503937], dtype=float32))
+        """
+        if not formats.is_format(dtype):
+            return self.dequantize().astype(np.dtype(dtype), copy=False)
+        fmt = formats.format(dtype)
+        if fmt == self.format:
+            return self.copy() if copy else self
+        scale, offset = self._scale.copy(), self._offset.copy()
+        if not fmt.calibrated:
+            scale, offset = np.array(1.0), np.array(0.0)
+        elif self.format.code_min < fmt.code_min or self.format.code_max > fmt.code_max or not self.format.calibrated:
+            step = self._scale * self.format.unit
+            ends = self._offset + step * self.format.code_min, self._offset + step * self.format.code_max
+            bounds = cover(np.minimum(*ends), np.maximum(*ends), fmt)
+            scale, offset = np.array(bounds[0]), np.array(bounds[1])
+        new = object.__new__(LPArray)._set(
+            np.empty(self.shape, fmt.storage), fmt, scale, offset, self.dtype, self.rounding, self.overflow, self._rng
+        )
+        new._write(self, "LPArray.astype")
+        return new
+
+    # ---- protocols -------------------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        from lpnum import _ufuncs
+
+        return _ufuncs.dispatch(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        from lpnum import _array_functions
+
+        return _array_functions.dispatch(func, types, args, kwargs)
+
+    def __reduce__(self) -> Any:
+        state = (self.codes, self.format, self.scale, self.offset, self.dtype, self.rounding, self.overflow, self._rng)
+        return _unpickle, state
+
+    def __copy__(self) -> LPArray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LPArray:
+        new = self.copy()
+        if self._rng is not None:
+            new._rng = CounterRNG(self._rng.seed, self._rng.stream)
+        return new
+
+    def __repr__(self) -> str:
+        parts = [np.array2string(self.dequantize(), separator=", ", prefix="LPArray("), f"format={self.format!r}"]
+        for name, meta, default in (("scale", self._scale, None), ("offset", self._offset, 0.0)):
+            if meta.ndim:
+                parts.append(f"{name}=array of shape {meta.shape}")
+            elif float(meta) != default:
+                parts.append(f"{name}={float(meta):.6g}")
+        return f"LPArray({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        return str(self.dequantize())
+
+
+def _unpickle(
+    codes: np.ndarray, fmt: FixedFormat, scale: Any, offset: Any, dtype: Any, rounding: Any, overflow: Any, rng: Any
+) -> LPArray:
+    return LPArray(codes, fmt, scale, offset, dtype, rounding=rounding, overflow=overflow, rng=rng)

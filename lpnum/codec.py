@@ -1,0 +1,269 @@
+"""The one gateway to the elementwise kernels: validation, policies, errors; and the format-level functions.
+
+``encode`` and ``decode`` translate between values and codes of a format at scale 1; arrays with scale and offset go
+through `run` as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lpnum import formats, rounding
+from lpnum._core import kernels
+from lpnum.formats import FixedFormat
+from lpnum.random import CounterRNG, as_rng
+from lpnum.rounding import ROUNDING_MODES, Policy
+
+__all__ = ["decode", "encode", "round_to"]
+
+# (codes, step, offset, code_min, code_max); step and offset are floats or float64 arrays that broadcast to the codes
+CodeOperand: TypeAlias = "tuple[np.ndarray, Any, Any, int, int]"
+Operand: TypeAlias = "np.ndarray | CodeOperand"
+
+# numbers of the kernels' table of operations (enum lpnum_op)
+COPY, ADD, SUBTRACT, MULTIPLY, DIVIDE = range(5)
+
+_OVERFLOW_NUMBER = {"clamp": 0, "wrap": 1, "error": 2}
+_GOT_INVALID, _GOT_OVERFLOW = 1, 2
+
+
+def as_float_array(values: Any, where: str) -> np.ndarray:
+    """`values` as a native float32 or float64 array; integers and bools become float64, float16 becomes float32."""
+    array = np.asarray(values)
+    kind = array.dtype.kind
+    if kind == "f":
+        wanted = np.float32 if array.dtype.itemsize <= 4 else np.float64
+    elif kind in "biu":
+        wanted = np.float64
+    else:
+        raise TypeError(f"{where}: expected real numbers, not an array of dtype {array.dtype}")
+    return array if array.dtype == wanted and array.dtype.isnative else array.astype(wanted)
+
+
+def _check_random_bits(random_bits: int | None) -> int:
+    if random_bits is None:
+        return rounding.DEFAULT_RANDOM_BITS
+    if isinstance(random_bits, bool) or not isinstance(random_bits, int | np.integer) or not 1 <= random_bits <= 32:
+        raise ValueError(f"random_bits must be an integer from 1 to 32, not {random_bits!r}")
+    return int(random_bits)
+
+
+def run(
+    op: int,
+    a: Operand,
+    b: Operand | None,
+    out: Operand,
+    policy: Policy,
+    where: str,
+    *,
+    random_bits: int | None = None,
+    nan_code: int | None = None,
+    keep_on_error: bool = False,
+) -> None:
+    """``out = op(a, b)`` with one rounding; raises what the policy asks for, and counts events.
+
+    With `keep_on_error`, an operation that could fail is tried without storing first, so that `out` stays untouched.
+    """
+    bits = _check_random_bits(random_bits)
+    seed = stream = 0
+    if policy.rounding == "stochastic":
+        rng = CounterRNG() if policy.rng is None else policy.rng
+        seed, stream = rng.seed, rng.next_stream()
+    mode = ROUNDING_MODES.index(policy.rounding or "nearest-even")
+    overflow = policy.overflow or "clamp"
+    counter = rounding.counting()
+    arguments = (op, a, b, out, mode, _OVERFLOW_NUMBER[overflow], bits, seed, stream, nan_code)
+    if keep_on_error and _may_fail(op, a, b, overflow):
+        status, events = kernels.elementwise(*arguments, False, True)
+        if status:
+            _raise(status, events, out, where)
+    status, events = kernels.elementwise(*arguments, counter is not None, False)
+    if counter is not None:
+        counter.add(*events[:5])
+    if status:
+        _raise(status, events, out, where)
+
+
+def _may_fail(op: int, a: Operand, b: Operand | None, overflow: str) -> bool:
+    """Whether a result can be NaN or an error of overflow; finite inputs of a sum, difference or product cannot."""
+    if overflow == "error" or op == DIVIDE:
+        return True
+    floats = [x for x in (a, b) if isinstance(x, np.ndarray)]
+    return any(not x.flags.c_contiguous or kernels.first_nonfinite(x) is not None for x in floats)
+
+
+def _raise(status: int, events: tuple[int, ...], out: Operand, where: str) -> None:
+    total, overflow, _, _, invalid, first_overflow, first_invalid = events
+    shape = (out[0] if isinstance(out, tuple) else out).shape
+    if status & _GOT_INVALID:
+        raise ValueError(
+            f"{where}: {invalid} of {total} values are not numbers (first at index {_index(first_invalid, shape)}), "
+            f"and the format has no NaN; clean the data or pass nan=<value> to replace them"
+        )
+    raise OverflowError(
+        f"{where}: {overflow} of {total} values are beyond the range of the format "
+        f"(first at index {_index(first_overflow, shape)}); use a larger scale or overflow='clamp'"
+    )
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> Any:
+    if len(shape) <= 1:
+        return flat
+    return tuple(int(i) for i in np.unravel_index(flat, shape))
+
+
+def unscaled(codes: np.ndarray, fmt: FixedFormat) -> CodeOperand:
+    """Codes of a format at scale 1 as an operand."""
+    return codes, fmt.unit, 0.0, fmt.code_min, fmt.code_max
+
+
+def make_policy(rounding_mode: str | None, overflow: str | None, rng: Any) -> Policy:
+    """The policy of a function's arguments, completed from the context."""
+    given = Policy(rounding_mode, overflow, None, None if rng is None else as_rng(rng))
+    return given.over(rounding.current())
+
+
+def nan_code_of(nan: float | None, scale: float, offset: float, fmt: FixedFormat) -> int | None:
+    """Code that stands for the value `nan` (the replacement of NaN), nearest-even and clamped."""
+    if nan is None:
+        return None
+    if not np.isfinite(nan):
+        raise ValueError(f"nan: the replacement of NaN must be a finite number, not {nan!r}")
+    return int(np.clip(np.rint((nan - offset) / (scale * fmt.unit)), fmt.code_min, fmt.code_max))
+
+
+def encode(
+    values: Any,
+    fmt: FixedFormat | str,
+    *,
+    rounding: str | None = None,
+    overflow: str | None = None,
+    rng: Any = None,
+    random_bits: int | None = None,
+    nan: float | None = None,
+) -> np.ndarray:
+    """Codes of the values in a format at scale 1: ``round(value / 2**-frac)``, rounded once.
+
+    Parameters
+    ----------
+    values : array_like of real numbers
+        Any shape and strides; float64 is never rounded through float32.
+    fmt : format or its name
+    rounding, overflow : str, optional
+        See `lpnum.rounding`; defaults from `lpnum.context`, else "nearest-even" and "clamp".
+    rng : int, CounterRNG or numpy.random.Generator, optional
+        Source of the random bits of stochastic rounding.
+    random_bits : int, optional
+        1 to 32 (default 16): a value rounds up with its discarded fraction, rounded to that many bits, as probability.
+    nan : float, optional
+        Value to store in place of NaN.
+
+    Returns
+    -------
+    ndarray of the values' shape, in the format's storage dtype
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN and `nan` is not given.
+    OverflowError
+        If ``overflow="error"`` and a value is out of range.
+
+    Examples
+    --------
+    >>> lpnum.encode([0.4, 0.5, 1.5, 300.0], lpnum.fixed8)
+    array([  0,   0,   2, 127], dtype=int8)
+    >>> lpnum.encode([0.4, 0.5, 1.5, 300.0], lpnum.fixed(8, frac=4), rounding="towards-zero")
+    array([  6,   8,  24, 127], dtype=int8)
+    """
+    fmt = formats.format(fmt)
+    array = as_float_array(values, "lpnum.encode")
+    codes = np.empty(array.shape, fmt.storage)
+    run(
+        COPY,
+        array,
+        None,
+        unscaled(codes, fmt),
+        make_policy(rounding, overflow, rng),
+        "lpnum.encode",
+        random_bits=random_bits,
+        nan_code=nan_code_of(nan, 1.0, 0.0, fmt),
+    )
+    return codes
+
+
+def decode(codes: Any, fmt: FixedFormat | str, dtype: Any = np.float32) -> np.ndarray:
+    """Values of codes of a format at scale 1.
+
+    Parameters
+    ----------
+    codes : array_like of integers
+        Within the format's range of codes.
+    fmt : format or its name
+    dtype : float dtype
+        Of the result.
+
+    Raises
+    ------
+    ValueError
+        If a code is not one of the format's.
+
+    Examples
+    --------
+    >>> lpnum.decode([-128, 0, 127], lpnum.fixed(8, frac=4))
+    array([-8.    ,  0.    ,  7.9375], dtype=float32)
+    """
+    fmt = formats.format(fmt)
+    stored = as_codes(codes, fmt, "lpnum.decode")
+    return decode_operand(unscaled(stored, fmt), dtype)
+
+
+def decode_operand(operand: CodeOperand, dtype: Any) -> np.ndarray:
+    """Values of a code operand in any float dtype."""
+    dtype = np.dtype(dtype)
+    direct = dtype.kind == "f" and dtype.itemsize in (4, 8) and dtype.isnative
+    out = np.empty(operand[0].shape, dtype if direct else np.float64)
+    kernels.elementwise(COPY, operand, None, out)
+    return out if direct else out.astype(dtype)
+
+
+def as_codes(codes: Any, fmt: FixedFormat, where: str) -> np.ndarray:
+    """`codes` as an array of the format's storage dtype, without a copy where it is one; out of range is an error."""
+    array = np.asarray(codes)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{where}: codes must be integers, not {array.dtype}")
+    full = np.iinfo(fmt.storage)
+    whole = array.dtype == fmt.storage and (full.min, full.max) == (fmt.code_min, fmt.code_max)
+    if array.size and not whole:
+        low, high = int(array.min()), int(array.max())
+        if low < fmt.code_min or high > fmt.code_max:
+            raise ValueError(
+                f"{where}: codes from {low} to {high}, but {fmt!r} has codes from {fmt.code_min} to {fmt.code_max}"
+            )
+    return array.astype(fmt.storage, copy=False)
+
+
+def round_to(
+    values: Any,
+    fmt: FixedFormat | str,
+    *,
+    rounding: str | None = None,
+    overflow: str | None = None,
+    rng: Any = None,
+    random_bits: int | None = None,
+    nan: float | None = None,
+) -> np.ndarray:
+    """Nearest values of the format: ``decode(encode(values, fmt))`` in the dtype of the values.
+
+    Parameters and errors as for `encode`.
+
+    Examples
+    --------
+    >>> lpnum.round_to([0.3, -0.3, 100.0], lpnum.fixed(8, frac=4))
+    array([ 0.3125, -0.3125,  7.9375])
+    """
+    array = as_float_array(values, "lpnum.round_to")
+    codes = encode(array, fmt, rounding=rounding, overflow=overflow, rng=rng, random_bits=random_bits, nan=nan)
+    return decode_operand(unscaled(codes, formats.format(fmt)), np.result_type(np.asarray(values).dtype, np.float16))

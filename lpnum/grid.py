@@ -1,0 +1,67 @@
+"""The metadata of an array: scale and offset as values that follow shape, views and indices of the codes.
+
+Each is a float64 ndarray, either 0-d (one number for the array) or *compact*: as many dimensions as the array, each of
+length 1 or full. A compact array broadcast to the array's shape has stride 0 where it repeats, so that every index,
+transpose or concatenation of the codes can be applied to it as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def as_metadata(value: Any, shape: tuple[int, ...], name: str, *, positive: bool = False) -> np.ndarray:
+    """A user's scale or offset, checked, copied, and in the compact form for `shape`."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected a real number or array of them, not {array.dtype}")
+    array = np.array(array, dtype=np.float64)
+    if array.ndim:
+        if array.ndim > len(shape) or np.broadcast_shapes(array.shape, shape) != shape:
+            raise ValueError(f"{name}: shape {array.shape} does not broadcast to the array's shape {shape}")
+        array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: must be finite, got {_first(array, ~np.isfinite(array))}")
+    if positive and not (array > 0).all():
+        raise ValueError(f"{name}: must be greater than 0, got {_first(array, array <= 0)}")
+    if name == "scale" and (array == 0).any():
+        raise ValueError("scale: must not be 0")
+    return array
+
+
+def _first(array: np.ndarray, where: np.ndarray) -> str:
+    return f"{array[where].flat[0]:g}"
+
+
+def full(meta: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The metadata of every element: a read-only view of the array's shape."""
+    return np.broadcast_to(meta, shape)
+
+
+def compact(meta: np.ndarray) -> np.ndarray:
+    """Drop repetition: axes of stride 0 get length 1; what repeats everywhere becomes 0-d."""
+    if meta.ndim == 0 or meta.size == 0:
+        return meta
+    repeats = [stride == 0 or n == 1 for stride, n in zip(meta.strides, meta.shape, strict=True)]
+    if all(repeats):
+        return meta[(0,) * meta.ndim + (...,)]
+    return meta[tuple(slice(0, 1) if repeat else slice(None) for repeat in repeats)]
+
+
+def take(meta: np.ndarray, shape: tuple[int, ...], index: Any) -> np.ndarray:
+    """Metadata of ``codes[index]``."""
+    if meta.ndim == 0:
+        return meta
+    return compact(np.asarray(full(meta, shape)[index]))
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two metadata are equal as they stand (equal values in another layout count as different)."""
+    return a is b or (a.shape == b.shape and bool(np.array_equal(a, b)))
+
+
+def plain(meta: np.ndarray) -> Any:
+    """As users see it: a float, or an array."""
+    return float(meta) if meta.ndim == 0 else meta

@@ -26,9 +26,11 @@ def missing_python():
 def missing_venv():
     """The standard library's venv, or the pip that it puts in: Debian and Ubuntu package both apart."""
     try:
-        import ensurepip  # noqa: F401
+        import ensurepip
         import venv  # noqa: F401
-    except ImportError as error:
+
+        ensurepip.version()  # fails where the module is there and the pip it should bring is not
+    except Exception as error:
         return "%s cannot create virtual environments (%s); Debian, Ubuntu: apt-get install python3-venv" % (
             sys.executable,
             error,

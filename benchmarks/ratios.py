@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import lpnum
-from benchmarks.codecs import CodecWork
+from benchmarks.bench_codecs import CodecWork
 from benchmarks.timing import alternate
 from lpnum._core import kernels
 

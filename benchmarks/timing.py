@@ -25,7 +25,9 @@ def calls_per_batch(call: Call, batch_seconds: float) -> int:
     return calls
 
 
-def alternate(first: Call, second: Call, *, rounds: int = 25, batch_seconds: float = 2e-3) -> tuple[float, float, float]:
+def alternate(
+    first: Call, second: Call, *, rounds: int = 25, batch_seconds: float = 2e-3
+) -> tuple[float, float, float]:
     """Time two calls in turn.
 
     Parameters

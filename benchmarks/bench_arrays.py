@@ -56,13 +56,13 @@ class Arithmetic:
         assert np.abs(total.dequantize(np.float64) - exact).max() <= 0.5 * np.max(total.scale) * (1 + 1e-12)
 
     def time_add(self, size: int) -> None:
-        self.a + self.b  # noqa: B018
+        self.a + self.b
 
     def time_multiply(self, size: int) -> None:
-        self.a * self.b  # noqa: B018
+        self.a * self.b
 
     def time_scale_exactly(self, size: int) -> None:
-        2.0 * self.a  # noqa: B018
+        2.0 * self.a
 
 
 class Reductions:

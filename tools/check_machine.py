@@ -62,10 +62,8 @@ def missing_compiler():
         return None  # setuptools looks for Visual C++ by itself and says what to install
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     if not compiles(compiler, "#include <stdlib.h>\nint probe(void) { return EXIT_SUCCESS; }\n"):
-        return (
-            "no working C compiler (tried %s); Debian, Ubuntu: apt-get install build-essential; or name one: CC=..."
-            % (compiler[0])
-        )
+        advice = "Debian, Ubuntu: apt-get install build-essential; or name one: make CC=/path/to/cc"
+        return "no working C compiler (tried %s); %s" % (compiler[0], advice)
     include = sysconfig.get_paths()["include"]
     if not os.path.exists(os.path.join(include, "Python.h")):
         return "no Python.h in %s; Debian, Ubuntu: apt-get install python3-dev" % include

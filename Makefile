@@ -1,0 +1,92 @@
+# Everything runs in a virtual environment made by the standard library: nothing but python3, a C compiler and make
+# is needed beforehand. POSIX sh and GNU make 3.81 are enough (macOS ships that one).
+#
+# Files $(VENV)/stamp-* record what has been done; a target redoes only what its prerequisites made stale.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PY = $(VENV)/bin/python
+PIP = $(PY) -m pip --quiet --disable-pip-version-check
+SOURCES := $(wildcard lpnum/_core/*.pyx lpnum/_core/*.pxd lpnum/_core/*.h lpnum_optim/_core/*.pyx \
+    lpnum_optim/_core/*.pxd lpnum_optim/_core/*.h)
+# Cython writes NAME.c beside NAME.pyx: a product, although it ends like a source.
+GENERATED := $(patsubst %.pyx,%.c,$(filter %.pyx,$(SOURCES)))
+SOURCES += $(filter-out $(GENERATED),$(wildcard lpnum/_core/*.c lpnum_optim/_core/*.c))
+
+.SUFFIXES:
+.DELETE_ON_ERROR:
+# pip and the compiler write into one environment: with `make -j` the steps still go one after the other.
+.NOTPARALLEL:
+.PHONY: help demo test test-all check bench bench-quick clean FORCE
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  PYTHON=$(PYTHON) (the interpreter to start from)  VENV=$(VENV)  ARGS='options for the command that is run'"
+
+demo: $(VENV)/stamp-build $(VENV)/stamp-with-optim,plot ## train on real data in 8 bits; writes demo/convergence.png and .csv
+	@$(PY) -m lpnum_optim compare $(ARGS)
+
+test: $(VENV)/stamp-build $(VENV)/stamp-with-optim,test ## run the tests (parts that need other extras are skipped, with a reason)
+	@$(PY) -m pytest $(ARGS)
+
+test-all: $(VENV)/stamp-build $(VENV)/stamp-with-all,test ## run all tests, slow ones too, with every optional extra installed
+	@$(PY) -m pytest -m "" $(ARGS)
+
+check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test ## lint, check types, and test longer: slow tests, 20 seeds, random examples
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -m "" --seeds 20 --hypothesis-profile long $(ARGS)
+
+# The floating-point baselines must run at their best: an OpenBLAS kernel pinned in the environment is released here.
+bench: $(VENV)/stamp-build $(VENV)/stamp-with-optim ## print the speed ratios with their targets
+	@unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE; $(PY) -m benchmarks.ratios $(ARGS)
+
+# asv asks for a description of the machine once and keeps it in HOME: it gets a HOME of its own.
+bench-quick: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## run every asv benchmark once, so that none rots
+	@mkdir -p $(VENV)/asv-home
+	@HOME="$$PWD/$(VENV)/asv-home"; export HOME; \
+	    $(PY) -m asv machine --yes > /dev/null && \
+	    $(PY) -m asv check -E existing && \
+	    $(PY) -m asv run -E existing --quick --show-stderr --dry-run $(ARGS)
+
+clean: ## remove everything that make produced (an environment of your own, VENV=..., stays)
+	rm -rf .venv build dist demo .asv .hypothesis .pytest_cache .mypy_cache .ruff_cache ./*.egg-info
+	rm -f lpnum/_core/*.so lpnum_optim/_core/*.so $(GENERATED)
+	find lpnum lpnum_optim tests tools benchmarks -name __pycache__ -type d -exec rm -rf {} +
+
+# The environment holds absolute paths: after the clone was moved or copied, or the interpreter went away, it is
+# made anew. The stamp holds the path it was made for.
+ifneq ($(shell test -x '$(PY)' && cat '$(VENV)/stamp-venv' 2> /dev/null),$(CURDIR))
+$(VENV)/stamp-venv: FORCE
+endif
+$(VENV)/stamp-venv:
+	@command -v $(PYTHON) > /dev/null || { \
+	    echo "error: no $(PYTHON) found; install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3 python3-venv python3-dev)," \
+	        "or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) tools/check_machine.py
+	@echo "==> $(VENV): virtual environment"
+	@$(PYTHON) -m venv $(if $(filter .venv,$(VENV)),--clear) $(VENV)
+	@printf '%s\n' '$(CURDIR)' > $@
+
+$(VENV)/stamp-build-requires: $(VENV)/stamp-venv pyproject.toml
+	@echo "==> $(VENV): build requirements"
+	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $@
+	@$(PIP) install -r $@
+
+$(VENV)/stamp-build: $(VENV)/stamp-build-requires pyproject.toml setup.py $(SOURCES)
+	@echo "==> compiling"
+	@$(PY) setup.py --quiet build_ext --inplace --parallel 2
+	@touch $@
+
+# stamp-with-EXTRAS: the editable installation with these extras. The build is an order-only prerequisite: new C code
+# changes nothing about what is installed.
+$(VENV)/stamp-with-%: $(VENV)/stamp-venv pyproject.toml | $(VENV)/stamp-build
+	@echo "==> $(VENV): lpnum[$*]"
+	@$(PIP) install --no-build-isolation -e '.[$*]'
+	@touch $@
+
+FORCE:

@@ -1,0 +1,1 @@
+"""Benchmarks: asv classes in ``bench_*.py``, and the ratios that the project promises (``make bench``)."""

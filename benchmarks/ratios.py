@@ -1,0 +1,121 @@
+"""The speed promises as ratios, measured in one process: ``python -m benchmarks.ratios`` or ``make bench``.
+
+Times of different machines, or of two runs on a busy one, do not compare; ratios of work done in turn do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import lpnum
+from benchmarks.bench_codecs import CodecWork
+from benchmarks.timing import alternate
+from lpnum._core import kernels
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One measured ratio and its bound: ``at_most`` or ``at_least``, or neither where nothing is promised."""
+
+    what: str
+    level: str
+    measured: float
+    detail: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def target(self) -> str:
+        """The bound as text."""
+        if self.at_most is not None:
+            return f"<= {self.at_most:g}"
+        return f">= {self.at_least:g}" if self.at_least is not None else ""
+
+    @property
+    def verdict(self) -> str:
+        """``met``, ``missed``, or nothing where there is no bound."""
+        if self.at_most is not None:
+            return "met" if self.measured <= self.at_most else "missed"
+        if self.at_least is not None:
+            return "met" if self.measured >= self.at_least else "missed"
+        return ""
+
+
+# Promised for the SIMD levels; the portable level is there to run anywhere, not to be fast.
+NEAREST_PER_MEMCPY = {"avx512": 1.5, "avx2": 3.0}
+STOCHASTIC_PER_NEAREST = {"avx512": 3.0, "avx2": 3.0}
+EPOCH_SPEEDUP = {"avx512": 2.5, "avx2": 2.5}
+
+
+def codec_ratios(level: str, rounds: int) -> Iterator[Ratio]:
+    """Quantize 1e6 float32 to 8 bits against a memcpy of the same 4 MB, and stochastic rounding against nearest."""
+    work = CodecWork()
+    work.check()
+    copy, nearest, ratio = alternate(work.memcpy, work.quantize_nearest, rounds=rounds)
+    yield Ratio(
+        "quantize nearest / memcpy",
+        level,
+        ratio,
+        f"{nearest * 1e6:.0f} us, memcpy {copy * 1e6:.0f} us",
+        at_most=NEAREST_PER_MEMCPY.get(level),
+    )
+    nearest, stochastic, ratio = alternate(work.quantize_nearest, work.quantize_stochastic, rounds=rounds)
+    yield Ratio(
+        "quantize stochastic / nearest",
+        level,
+        ratio,
+        f"{stochastic * 1e6:.0f} us",
+        at_most=STOCHASTIC_PER_NEAREST.get(level),
+    )
+    copy, decode, ratio = alternate(work.memcpy, work.dequantize, rounds=rounds)
+    yield Ratio("dequantize / memcpy", level, ratio, f"{decode * 1e6:.0f} us")
+
+
+def epoch_ratios(level: str) -> Iterator[Ratio]:
+    """One fused HALP-8 epoch against the same epoch of float32 SVRG, d = 1024, per step."""
+    from benchmarks.bench_epochs import epoch_ratio
+
+    yield Ratio(
+        "float32 SVRG epoch / HALP-8 epoch, d = 1024", level, epoch_ratio(), "", at_least=EPOCH_SPEEDUP.get(level)
+    )
+
+
+def measure(rounds: int) -> Iterator[Ratio]:
+    """All ratios, at every SIMD level of this machine, the fastest first."""
+    from lpnum_optim._core import epochs
+
+    before = lpnum._core.kernels.SIMD_LEVELS[kernels.simd_level()]
+    try:
+        for level in reversed(kernels.simd_levels()):
+            kernels.set_simd_level(level)
+            epochs.set_simd_level(level)
+            yield from codec_ratios(level, rounds)
+            yield from epoch_ratios(level)
+    finally:
+        kernels.set_simd_level(before)
+        epochs.set_simd_level(before)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ratios", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25, help="pairs of batches per ratio (default 25)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    options = parser.parse_args(arguments)
+    if options.json:
+        print(json.dumps([asdict(r) | {"verdict": r.verdict} for r in measure(options.rounds)], indent=2))
+        return 0
+    print(f"{platform.machine()}, SIMD levels: {', '.join(kernels.simd_levels())}")
+    print(f"{'ratio':<46} {'level':<9} {'measured':>8} {'target':>8} {'':<7} {''}")
+    for r in measure(options.rounds):
+        print(f"{r.what:<46} {r.level:<9} {r.measured:>8.2f} {r.target:>8} {r.verdict:<7} {r.detail}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

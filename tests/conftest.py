@@ -1,0 +1,63 @@
+"""What all tests share: the header line, the seeds, the SIMD levels, the hypothesis profiles."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+LEVEL_NAMES = ("baseline", "avx2", "avx512")
+"""Names of the levels that ``kernels.simd_level()`` numbers."""
+
+# The tests of a submission must not fail by chance: examples derive from the test itself. New examples are looked for
+# by `make check`. No deadline: the first call may wait for a machine that others load too.
+# A test under `simd_level` may run all its examples in one fixture: setting the level again would change nothing.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+settings.register_profile("repeatable", derandomize=True, max_examples=60, database=None, **_COMMON)
+settings.register_profile("long", derandomize=False, max_examples=600, print_blob=True, **_COMMON)
+settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--seeds N``."""
+    parser.addoption("--seeds", type=int, default=1, metavar="N", help="run tests that take `seed` with seeds 0 .. N-1")
+
+
+def pytest_report_header() -> str:
+    """Which SIMD level runs, and which can: results must not depend on it, times do."""
+    try:
+        kernels = importlib.import_module("lpnum._core.kernels")
+    except ImportError as error:
+        return f"lpnum: not importable ({error}); `make test` compiles it"
+    return f"lpnum SIMD: {LEVEL_NAMES[kernels.simd_level()]} (this machine runs {', '.join(kernels.simd_levels())})"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat a test for every seed asked for and for every SIMD level of the machine."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")), ids=lambda seed: f"seed{seed}")
+    if "simd_level" in metafunc.fixturenames:
+        levels = importlib.import_module("lpnum._core.kernels").simd_levels()
+        metafunc.parametrize("simd_level", levels, indirect=True)
+
+
+def _dispatching_modules() -> list[ModuleType]:
+    """The compiled modules that choose a level at import, each for itself."""
+    return [importlib.import_module(name) for name in ("lpnum._core.kernels", "lpnum_optim._core.epochs")]
+
+
+@pytest.fixture
+def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test under one SIMD level in both packages; its value is the level's name."""
+    modules = _dispatching_modules()
+    before = LEVEL_NAMES[modules[0].simd_level()]
+    for module in modules:
+        module.set_simd_level(request.param)
+    try:
+        yield request.param
+    finally:
+        for module in modules:
+            module.set_simd_level(before)

@@ -1,0 +1,195 @@
+"""The project's own promises: commands, dependencies, version, benchmarks that run, errors that name the extra."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MAKE = shutil.which("make")
+
+COMPILED = ("lpnum._core.kernels", "lpnum_optim._core.epochs")
+
+
+def run(
+    *command: str, env: dict[str, str] | None = None, cwd: Path = ROOT, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with the environment extended by ``env``; its output is text."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=timeout,
+    )
+
+
+def python(source: str, *, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a program in a fresh interpreter in which the blocked packages cannot be imported."""
+    block = f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
+    return run(sys.executable, "-W", "error", "-c", block + textwrap.dedent(source))
+
+
+def make_targets() -> dict[str, str]:
+    """The targets that bare ``make`` lists, with their one-line descriptions."""
+    return dict(re.findall(r"^([a-z-]+):.*## (.*)$", (ROOT / "Makefile").read_text(), flags=re.M))
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", ".ci/run"])
+def test_every_make_command_in_the_documents_is_a_target(document: str) -> None:
+    commands = re.findall(r"(?:`|^|step )make ([a-z-]+)", (ROOT / document).read_text(), flags=re.M)
+    assert {"test", "demo"} <= set(commands)
+    assert set(commands) <= set(make_targets())
+
+
+def test_readme_fenced_shell_commands_are_targets_and_nothing_else() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+    assert "make demo" in lines
+    assert "make test" in lines
+    for line in lines:
+        assert re.fullmatch(r"make [a-z-]+", line), line
+        assert line.split()[1] in make_targets()
+
+
+def test_links_in_the_documents_lead_to_files() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+@pytest.mark.skipif(MAKE is None, reason="needs make")
+def test_bare_make_lists_the_targets() -> None:
+    result = run(str(MAKE))
+    assert result.returncode == 0
+    for name, description in make_targets().items():
+        assert re.search(rf"^  make {name} +{re.escape(description)}$", result.stdout, flags=re.M), name
+
+
+@pytest.mark.skipif(MAKE is None or os.name == "nt", reason="needs make and a POSIX shell")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("interpreter", r"no /nonexistent/python3 found; install Python 3\.11"),
+        ("compiler", r"no working C compiler \(tried /nonexistent/cc\).*apt-get install build-essential"),
+        ("version", r"found Python 3\.9 .* needs 3\.11 or newer; name another: make PYTHON="),
+        ("venv", r"cannot create virtual environments .*apt-get install python3-venv"),
+        ("headers", r"no Python\.h in /nonexistent.*apt-get install python3-dev"),
+    ],
+)
+def test_a_machine_that_lacks_something_gets_one_line_that_says_what_to_install(
+    spoil: str, message: str, tmp_path: Path
+) -> None:
+    fakes = {
+        "version": "import sys; sys.version_info = (3, 9, 2, 'final', 0)",
+        "venv": "import sys; sys.modules['ensurepip'] = None",
+        "headers": "import sysconfig; sysconfig.get_paths = lambda: {'include': '/nonexistent'}",
+    }
+    interpreter = tmp_path / "python3"
+    script = fakes.get(spoil, "") + "; import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{script}" "$@"\n')
+    interpreter.chmod(0o755)
+    result = run(
+        str(MAKE),
+        "test",
+        f"VENV={tmp_path / 'venv'}",
+        f"PYTHON={'/nonexistent/python3' if spoil == 'interpreter' else interpreter}",
+        env={"CC": "/nonexistent/cc"} if spoil == "compiler" else {"MAKEFLAGS": ""},
+    )
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == 2
+    assert re.search(message, lines[0]), result.stderr
+    assert [line for line in lines[1:] if not line.startswith("make")] == []
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_machine_check_parses_on_the_interpreters_it_turns_away() -> None:
+    # Python 2.7's grammar cannot be had here; its newest offender would be an f-string or an annotation.
+    source = (ROOT / "tools/check_machine.py").read_text()
+    assert not re.search(r"""\bf["']|->|:=|^from __future__|print\s""", source, flags=re.M)
+
+
+# --- the package -----------------------------------------------------------------------------------------------------
+
+
+def test_version_is_stated_once() -> None:
+    lpnum = importlib.import_module("lpnum")
+    assert importlib.metadata.version("lpnum") == PROJECT["version"]
+    assert lpnum.__version__ == PROJECT["version"]
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+OPTIONAL = ("scipy", "sklearn", "tqdm", "matplotlib", "torch", "Cython", "setuptools", "pytest", "hypothesis")
+
+
+def test_importing_lpnum_needs_numpy_alone() -> None:
+    result = python(
+        """
+        import numpy as np, lpnum
+        x = lpnum.array([0.5, -1.0, 0.25], dtype=lpnum.fixed8)
+        x -= np.array([0.25, 0.25, 0.25])
+        foreign = {name.partition(".")[0] for name in sys.modules if sys.modules[name]} - sys.stdlib_module_names
+        print(sorted(name for name in foreign if not name.startswith("_")))
+        """,
+        blocked=OPTIONAL,
+    )
+    assert result.returncode == 0, result.stderr
+    loaded = set(re.findall(r"'(\w+)'", result.stdout))
+    assert loaded <= {"lpnum", "numpy", "cython_runtime"}, loaded
+
+
+def test_importing_lpnum_optim_loads_no_optional_package() -> None:
+    result = python("import lpnum_optim", blocked=OPTIONAL)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_docstrings_of_compiled_modules_hold(module: str) -> None:
+    # pytest collects no doctests from extension modules; doctest itself finds them.
+    assert doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS).failed == 0
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_compiled_modules_have_stubs_for_every_public_function(module: str) -> None:
+    loaded = importlib.import_module(module)
+    stub = (ROOT / (module.replace(".", "/") + ".pyi")).read_text()
+    for name in vars(loaded):
+        if not name.startswith("_") and callable(getattr(loaded, name)) and not isinstance(getattr(loaded, name), type):
+            assert re.search(rf"^def {name}\(", stub, flags=re.M), name
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the version history")
+def test_no_product_is_tracked() -> None:
+    tracked = run("git", "ls-files").stdout.split()
+    assert "Makefile" in tracked
+    generated = {name[: -len("pyx")] + "c" for name in tracked if name.endswith(".pyx")}
+    assert generated
+    assert generated.isdisjoint(tracked)
+    assert not [name for name in tracked if re.search(r"\.(so|o|pyc|npz|npy|csv|png|whl)$", name)]
+
+
+def test_wheel_packages_are_all_packages_of_the_tree() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    present = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("lpnum", "lpnum_optim")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(listed) == present

@@ -1,0 +1,313 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+"""Inner epochs of the optimizers for linear models, and the two products of the full gradient.
+
+Validation and errors are here, arithmetic is in the C headers beside this file; see epochs.pyi for the interface and
+lpnum_optim/_reference.py for the exact meaning.
+"""
+
+import math
+import os
+
+from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release,
+                             PyObject_GetBuffer)
+from libc.stdint cimport int8_t, int16_t, int64_t, uint32_t, uint64_t
+
+
+cdef extern from "simd.h" nogil:
+    int lpnum_detect_level()
+
+
+cdef extern from "epochs_api.h" nogil:
+    int EPOCH_NO_MEMORY
+    int LOSS_SQUARED, LOSS_LOGISTIC
+    int X_INT8, X_UINT8, X_FLOAT32, X_FLOAT64
+
+    ctypedef struct data_matrix:
+        const void *data
+        size_t n, d
+        int kind
+        double step
+
+    ctypedef struct sample_list:
+        const void *index
+        size_t count
+        int wide
+
+    ctypedef struct epoch_problem:
+        data_matrix x
+        sample_list samples
+        const double *targets
+        const double *margins
+        const double *anchors
+        const double *direction
+        double step_size, l2
+        int loss
+
+    ctypedef struct lowbit_iterate:
+        void *codes
+        int wide
+        double step
+        int code_min, code_max
+        uint64_t seed, stream
+
+    ctypedef struct lowbit_report:
+        double saturated, range_used, beta_saturated
+
+    ctypedef struct epoch_kernels:
+        void (*init)() noexcept nogil
+        int (*lowbit_epoch)(const epoch_problem *, const lowbit_iterate *, lowbit_report *) noexcept nogil
+        int (*float_epoch)(const epoch_problem *, void *, int) noexcept nogil
+        int (*row_products)(const data_matrix *, const double *, double *) noexcept nogil
+        int (*weighted_row_sum)(const data_matrix *, const double *, double *) noexcept nogil
+
+    const epoch_kernels epoch_kernels_baseline, epoch_kernels_avx2, epoch_kernels_avx512
+
+
+cdef enum:  # element types that never are data, after X_INT8 ... X_FLOAT64
+    KIND_INT16 = 4
+    KIND_UINT32 = 5
+    KIND_INT64 = 6
+
+LEVEL_NAMES = ("baseline", "avx2", "avx512")
+cdef const epoch_kernels *KERNELS[3]
+KERNELS[0] = &epoch_kernels_baseline
+KERNELS[1] = &epoch_kernels_avx2
+KERNELS[2] = &epoch_kernels_avx512
+for _level in range(3):
+    KERNELS[_level].init()
+
+cdef int active_level = 0
+
+
+def simd_level():
+    """SIMD level in use: 0 baseline, 1 AVX2, 2 AVX-512."""
+    return active_level
+
+
+def set_simd_level(level):
+    """Use the kernels of this SIMD level from now on; the results have the same bits at every level."""
+    global active_level
+    cdef int best = lpnum_detect_level()
+    if not isinstance(level, int) or not 0 <= level <= best:
+        raise ValueError(
+            f"set_simd_level: level {level!r}; this machine runs 0..{best} ({', '.join(LEVEL_NAMES[:best + 1])})"
+        )
+    active_level = level
+
+
+def _initial_level():
+    """The level lpnum chose; LPNUM_SIMD read the same way where lpnum's kernels are not there."""
+    try:
+        from lpnum._core import kernels
+    except ImportError:
+        name = os.environ.get("LPNUM_SIMD", "")
+        if not name:
+            return lpnum_detect_level()
+        if name not in LEVEL_NAMES:
+            raise ImportError(f"LPNUM_SIMD={name!r}: allowed are {', '.join(LEVEL_NAMES)}") from None
+        return LEVEL_NAMES.index(name)
+    return kernels.simd_level()
+
+
+set_simd_level(_initial_level())
+
+
+cdef class _Array:
+    """A C-contiguous buffer with a checked element type, held while the kernel runs."""
+
+    cdef Py_buffer view
+    cdef bint held
+    cdef char kind
+
+    def __cinit__(self, value, str where, str allowed, int ndim, bint writable=False):
+        self.held = False
+        try:
+            PyObject_GetBuffer(value, &self.view, PyBUF_FORMAT | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        except (TypeError, BufferError, ValueError) as error:
+            kind = "writable array" if writable else "array"
+            raise TypeError(f"{where}: got {type(value).__name__}; pass a NumPy {kind} ({error})") from None
+        self.held = True
+        code = (<bytes>self.view.format).decode() if self.view.format != NULL else "B"
+        name = _TYPE_NAMES.get((code.lstrip("@=<") if code[:1] in "@=<" else code, self.view.itemsize))
+        if name not in allowed.split():
+            raise TypeError(
+                f"{where}: element type {name or getattr(value, 'dtype', code)}; allowed: {', '.join(allowed.split())}"
+            )
+        if self.view.ndim != ndim:
+            raise ValueError(f"{where}: {self.view.ndim} dimensions; expected {ndim}")
+        if not PyBuffer_IsContiguous(&self.view, b"C"):
+            raise ValueError(f"{where}: not C-contiguous; pass np.ascontiguousarray({where.rpartition(' ')[2]})")
+        self.kind = <char>_KINDS[name]
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+    cdef size_t length(self, int axis):
+        return <size_t>self.view.shape[axis]
+
+
+_TYPE_NAMES = {
+    ("b", 1): "int8", ("B", 1): "uint8", ("h", 2): "int16", ("I", 4): "uint32", ("L", 4): "uint32",
+    ("l", 8): "int64", ("q", 8): "int64", ("f", 4): "float32", ("d", 8): "float64",
+}
+_KINDS = {
+    "int8": X_INT8, "uint8": X_UINT8, "float32": X_FLOAT32, "float64": X_FLOAT64, "int16": KIND_INT16,
+    "uint32": KIND_UINT32, "int64": KIND_INT64,
+}
+
+cdef _Array _vector(value, str where, size_t length, str allowed="float64", bint writable=False):
+    cdef _Array array = _Array(value, where, allowed, 1, writable)
+    if array.length(0) != length:
+        raise ValueError(f"{where}: length {array.length(0)}; expected {length}")
+    return array
+
+
+cdef _check_finite(_Array array, str where):
+    cdef const double *v = <const double *>array.view.buf
+    cdef size_t j
+    for j in range(array.length(0)):
+        if v[j] - v[j] != 0.0:
+            raise ValueError(f"{where}: element {j} is {v[j]}; all elements must be finite")
+
+
+cdef double _positive(value, str where) except? -1.0:
+    cdef double number = float(value)
+    if not (0.0 < number < math.inf):
+        raise ValueError(f"{where} = {value!r}; a positive finite number is expected")
+    return number
+
+
+cdef data_matrix _matrix(_Array x, x_step, str where) except *:
+    cdef data_matrix matrix
+    matrix.data = x.view.buf
+    matrix.n, matrix.d = x.length(0), x.length(1)
+    matrix.kind = x.kind
+    matrix.step = _positive(x_step, f"{where}: x_step")
+    if matrix.n == 0 or matrix.d == 0:
+        raise ValueError(f"{where}: x is empty, shape ({matrix.n}, {matrix.d}); at least one row and column are needed")
+    return matrix
+
+
+cdef class _Problem:
+    """The arguments that both epochs share, checked."""
+
+    cdef epoch_problem c
+    cdef list arrays
+
+    def __cinit__(self, str where, str x_types, x, x_step, targets, margins, anchors, direction, step_size, l2, loss,
+                  samples):
+        cdef _Array x_array = _Array(x, f"{where}: x", x_types, 2)
+        self.c.x = _matrix(x_array, x_step, where)
+        cdef _Array targets_ = _vector(targets, f"{where}: targets", self.c.x.n)
+        cdef _Array margins_ = _vector(margins, f"{where}: margins", self.c.x.n)
+        cdef _Array anchors_ = _vector(anchors, f"{where}: anchors", self.c.x.n)
+        cdef _Array direction_ = _vector(direction, f"{where}: direction", self.c.x.d)
+        cdef _Array samples_ = _Array(samples, f"{where}: samples", "int64 uint32", 1)
+        _check_finite(direction_, f"{where}: direction")
+        self.arrays = [x_array, targets_, margins_, anchors_, direction_, samples_]
+        self.c.targets = <const double *>targets_.view.buf
+        self.c.margins = <const double *>margins_.view.buf
+        self.c.anchors = <const double *>anchors_.view.buf
+        self.c.direction = <const double *>direction_.view.buf
+        self.c.samples.index = samples_.view.buf
+        self.c.samples.count = samples_.length(0)
+        self.c.samples.wide = samples_.kind == KIND_INT64
+        self.c.step_size = _positive(step_size, f"{where}: step_size")
+        self.c.l2 = float(l2)
+        if not (0.0 <= self.c.l2 < math.inf):
+            raise ValueError(f"{where}: l2 = {l2!r}; a finite number >= 0 is expected")
+        if loss not in (LOSS_SQUARED, LOSS_LOGISTIC):
+            raise ValueError(f"{where}: loss {loss!r}; allowed: 0 (squared), 1 (logistic)")
+        self.c.loss = loss
+        self.check_samples(where)
+
+    cdef check_samples(self, str where):
+        cdef size_t t, i, n = self.c.x.n
+        for t in range(self.c.samples.count):
+            if self.c.samples.wide:
+                i = <size_t>(<const int64_t *>self.c.samples.index)[t]  # a negative index becomes a huge one
+            else:
+                i = (<const uint32_t *>self.c.samples.index)[t]
+            if i >= n:
+                raise IndexError(f"{where}: samples[{t}] = {<int64_t>i}; allowed 0..{n - 1} (x has {n} rows)")
+
+
+cdef _raise(int status, str where):
+    if status == EPOCH_NO_MEMORY:
+        raise MemoryError(f"{where}: no memory for the scratch arrays")
+    if status:
+        raise RuntimeError(f"{where}: kernel status {status}")
+
+
+def lowbit_epoch(x, x_step, targets, margins, anchors, direction, z, z_step, *, step_size, l2, loss, samples, code_min,
+                 code_max, seed, stream):
+    """One epoch on integer codes, in place; returns (saturated, range_used, beta_saturated). See epochs.pyi."""
+    cdef _Problem problem = _Problem("lowbit_epoch", "int8 uint8", x, x_step, targets, margins, anchors, direction,
+                                     step_size, l2, loss, samples)
+    cdef _Array codes = _vector(z, "lowbit_epoch: z", problem.c.x.d, "int8 int16", True)
+    cdef lowbit_iterate iterate
+    cdef lowbit_report report
+    cdef size_t j
+    cdef int code, status
+    cdef const epoch_kernels *kernels = KERNELS[active_level]
+    iterate.codes = codes.view.buf
+    iterate.wide = codes.kind == KIND_INT16
+    iterate.step = _positive(z_step, "lowbit_epoch: z_step")
+    lowest, highest = (-32768, 32767) if iterate.wide else (-128, 127)
+    if not (lowest <= code_min <= 0 < code_max <= highest):
+        raise ValueError(
+            f"lowbit_epoch: codes {code_min}..{code_max}; allowed are {lowest} <= code_min <= 0 < code_max <= {highest}"
+            f" for {'int16' if iterate.wide else 'int8'} z"
+        )
+    iterate.code_min, iterate.code_max = code_min, code_max
+    for j in range(problem.c.x.d):
+        code = (<const int16_t *>iterate.codes)[j] if iterate.wide else (<const int8_t *>iterate.codes)[j]
+        if not (iterate.code_min <= code <= iterate.code_max):
+            raise ValueError(f"lowbit_epoch: z[{j}] = {code}; allowed {code_min}..{code_max}")
+    iterate.seed, iterate.stream = seed, stream
+    with nogil:
+        status = kernels.lowbit_epoch(&problem.c, &iterate, &report)
+    _raise(status, "lowbit_epoch")
+    return report.saturated, report.range_used, report.beta_saturated
+
+
+def float_epoch(x, x_step, targets, margins, anchors, direction, w, *, step_size, l2, loss, samples):
+    """One epoch on a float32 or float64 iterate, in place. See epochs.pyi."""
+    cdef _Problem problem = _Problem("float_epoch", "int8 uint8 float32 float64", x, x_step, targets, margins, anchors,
+                                     direction, step_size, l2, loss, samples)
+    cdef _Array iterate = _vector(w, "float_epoch: w", problem.c.x.d, "float32 float64", True)
+    cdef int status, w_is_double = iterate.kind == X_FLOAT64
+    cdef const epoch_kernels *kernels = KERNELS[active_level]
+    with nogil:
+        status = kernels.float_epoch(&problem.c, iterate.view.buf, w_is_double)
+    _raise(status, "float_epoch")
+
+
+def row_products(x, x_step, w):
+    """x_step * (x @ w) in float64. See epochs.pyi."""
+    return _product(x, x_step, w, "row_products", True)
+
+
+def weighted_row_sum(x, x_step, p):
+    """x_step * (x.T @ p) in float64. See epochs.pyi."""
+    return _product(x, x_step, p, "weighted_row_sum", False)
+
+
+cdef _product(x, x_step, vector, str where, bint by_row):
+    import numpy as np
+
+    cdef _Array x_array = _Array(x, f"{where}: x", "int8 uint8 float32 float64", 2)
+    cdef data_matrix matrix = _matrix(x_array, x_step, where)
+    cdef _Array given = _vector(vector, f"{where}: {'w' if by_row else 'p'}", matrix.d if by_row else matrix.n)
+    result = np.empty(matrix.n if by_row else matrix.d)
+    cdef _Array out = _Array(result, where, "float64", 1, True)
+    cdef int status
+    cdef const epoch_kernels *kernels = KERNELS[active_level]
+    with nogil:
+        if by_row:
+            status = kernels.row_products(&matrix, <const double *>given.view.buf, <double *>out.view.buf)
+        else:
+            status = kernels.weighted_row_sum(&matrix, <const double *>given.view.buf, <double *>out.view.buf)
+    _raise(status, where)
+    return result

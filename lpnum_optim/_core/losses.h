@@ -1,0 +1,68 @@
+/* Slopes of the losses, and the scalar part shared by all epochs.
+ *
+ * Everything here is plain float64 arithmetic in a written-out order, without fused operations and without libm, so
+ * that a margin gives the same slope at every SIMD level, on every machine, and in lpnum_optim/_reference.py.
+ */
+#ifndef LPNUM_LOSSES_H
+#define LPNUM_LOSSES_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* exp(a) for |a| <= 700, error about 1 ulp: a = k ln2 + r, |r| <= ln2/2, Taylor polynomial of degree 13 in Estrin's
+ * order (first neglected term r^14/14! < 5e-18). k ln2 is split as in fdlibm: k * LN2_HI is exact. */
+static inline double loss_exp(double a) {
+    const double log2e = 1.4426950408889634, ln2_hi = 6.93147180369123816490e-01, ln2_lo = 1.90821492927058770002e-10;
+    const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, kept in the low bits */
+    const double shifted = a * log2e + shift, k = shifted - shift;
+    const double r = (a - k * ln2_hi) - k * ln2_lo;
+    const double r2 = r * r, r4 = r2 * r2, r8 = r4 * r4;
+    const double p0 = (1.0 + r) + r2 * (1.0 / 2 + r * (1.0 / 6));
+    const double p1 = (1.0 / 24 + r * (1.0 / 120)) + r2 * (1.0 / 720 + r * (1.0 / 5040));
+    const double p2 = (1.0 / 40320 + r * (1.0 / 362880)) + r2 * (1.0 / 3628800 + r * (1.0 / 39916800));
+    const double p3 = 1.0 / 479001600 + r * (1.0 / 6227020800.0);
+    const double p = (p0 + r4 * p1) + r8 * (p2 + r4 * p3);
+    uint64_t bits;
+    memcpy(&bits, &shifted, 8);
+    bits = (bits + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, 8);
+    return p * power;
+}
+
+/* d/dm of (m - y)^2 / 2, or of log(1 + exp(-y m)) = -y / (1 + exp(y m)): relatively accurate in both tails. */
+static inline double loss_slope(double margin, double target, int loss) {
+    if (loss == LOSS_SQUARED) return margin - target;
+    double a = target * margin;
+    a = a < 700.0 ? a : 700.0;
+    a = a > -700.0 ? a : -700.0;
+    return -target / (1.0 + loss_exp(a));
+}
+
+static inline size_t sample_at(const sample_list *s, size_t t) {
+    return s->wide ? (size_t)((const int64_t *)s->index)[t] : (size_t)((const uint32_t *)s->index)[t];
+}
+
+enum { CACHE_LINE = 64 };
+
+/* Rows are visited in random order: without this every step waits for memory. */
+static inline void prefetch_row(const epoch_problem *p, size_t i, size_t row_bytes) {
+#ifdef __GNUC__
+    const char *row = (const char *)p->x.data + i * row_bytes;
+    for (size_t k = 0; k < row_bytes; k += CACHE_LINE) __builtin_prefetch(row + k, 0, 3);
+    __builtin_prefetch(row + row_bytes - 1, 0, 3); /* rows need not be aligned */
+    __builtin_prefetch(p->margins + i, 0, 3);
+    __builtin_prefetch(p->targets + i, 0, 3);
+    __builtin_prefetch(p->anchors + i, 0, 3);
+#else
+    (void)p, (void)i, (void)row_bytes;
+#endif
+}
+
+/* How many rows ahead: enough to cover the latency of memory, few enough that they stay in the first-level cache. */
+static inline size_t prefetch_distance(size_t row_bytes) {
+    const size_t rows = 16384 / row_bytes;
+    return rows < 1 ? 1 : rows > 8 ? 8 : rows;
+}
+
+#endif /* LPNUM_LOSSES_H */

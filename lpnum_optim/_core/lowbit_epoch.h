@@ -1,0 +1,83 @@
+/* One epoch of a linear model on a low-precision iterate: the O(d) work of every step is integer only.
+ *
+ * In units of the fine grid (z_step / 2^8), with q the codes of z, x the codes of the data:
+ *
+ *     beta_q = clip(floor(beta * 2^8 * x_step / z_step + u_t))                 scalar, in float64
+ *     step   = sat(r - beta_q * x - h)                                         r = dither byte, 0..255
+ *     q      = clip(sat((q << 8) + step) >> 8, code_min, code_max)             the arithmetic shift is the rounding
+ *     h      = sat(floor((D + L * q + 2^16 * random16) / 2^32))                refreshed every K steps
+ *     D = rint(step_size * direction * 2^40 / z_step),  L = rint(step_size * l2 * 2^40)
+ *
+ * For int8 codes sat is saturation to 16 bits and |beta_q| <= 127; for int16 codes the update has 32 bits, cannot
+ * overflow, |beta_q| <= 32767 and |h| < 2^23. Refreshing h averages away its rounding and lets L2 follow z;
+ * K = floor(1 / (16 * step_size * l2)) within 1..64, so z shrinks by at most 1/16 between two refreshes.
+ */
+#ifndef LPNUM_LOWBIT_EPOCH_H
+#define LPNUM_LOWBIT_EPOCH_H
+
+#include <stdlib.h>
+
+enum { LOWBIT_BLOCK = 64, LOWBIT_SHIFT = 8, LOWBIT_MAX_REFRESH = 64 };
+
+/* What a step needs besides the row and beta. z, base, h have d_padded entries; coordinates from d on stay zero. */
+typedef struct {
+    size_t d, d_padded;
+    uint8_t flip;  /* 0x80 turns int8 data into biased unsigned bytes, 0 leaves uint8 data alone */
+    int bias;      /* what flip added: code = (byte ^ flip) - bias */
+    int code_min, code_max;
+    void *z;
+    const uint8_t *base;
+    void *h;
+} lowbit_state;
+
+static inline int lowbit_refresh_steps(double step_size, double l2) {
+    const double steps = 1.0 / (16.0 * step_size * l2); /* inf for l2 = 0 */
+    return steps >= LOWBIT_MAX_REFRESH ? LOWBIT_MAX_REFRESH : steps >= 2.0 ? (int)steps : 1;
+}
+
+/* value rounded to the nearest-even integer, saturating at +-2^bits; NaN gives 0. */
+static inline int64_t lowbit_fixed(double value, int bits) {
+    const double bound = (double)((int64_t)1 << bits), shift = value < 0 ? -0x1p52 : 0x1p52;
+    if (!(value >= -bound && value <= bound)) return value < 0 ? -(int64_t)bound : value > 0 ? (int64_t)bound : 0;
+    return (int64_t)(value > -0x1p52 && value < 0x1p52 ? (value + shift) - shift : value);
+}
+
+/* floor(v) within +-limit; counts what had to be clipped (NaN becomes 0 and counts). */
+static inline int lowbit_beta(double v, int limit, size_t *clipped) {
+    if (!(v >= -limit && v < limit + 1)) {
+        ++*clipped;
+        return v < 0 ? -limit : v > 0 ? limit : 0;
+    }
+    const int q = (int)v;
+    return q - (q > v);
+}
+
+static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : v; }
+
+#include "lowbit_step8.h"
+#include "lowbit_step16.h"
+
+#define CODE int8_t
+#define FINE int16_t
+#define FINE_MAX 32767
+#define BETA_MAX 127
+#define LOWBIT(f) f##8
+#include "lowbit_driver.h"
+#undef CODE
+#undef FINE
+#undef FINE_MAX
+#undef BETA_MAX
+#undef LOWBIT
+
+#define CODE int16_t
+#define FINE int32_t
+#define FINE_MAX 8388607
+#define BETA_MAX 32767
+#define LOWBIT(f) f##16
+#include "lowbit_driver.h"
+
+static int lowbit_epoch(const epoch_problem *p, const lowbit_iterate *z, lowbit_report *report) {
+    return z->wide ? lowbit_run16(p, z, report) : lowbit_run8(p, z, report);
+}
+
+#endif /* LPNUM_LOWBIT_EPOCH_H */

@@ -1,0 +1,157 @@
+"""The inner epoch of linear models in plain NumPy: the specification of ``lpnum_optim._core.epochs`` in code.
+
+Slow and obvious. ``lowbit_epoch`` gives the same codes as the compiled one, bit for bit, on every machine: it contains
+all rounding, all saturation and all random bits (their layout is told in ``_core/dither.h``).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_MASK = (1 << 64) - 1
+_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_DITHER_STEPS, _DITHER_REFRESH = 1 << 62, 1 << 63
+
+
+def _aes_tables() -> tuple[Array, Array]:
+    """S-box of AES and multiplication by 2 in its field, as byte tables."""
+    double = np.array([(a << 1) ^ (0x11B if a & 0x80 else 0) for a in range(256)], np.uint8)
+    power, log = [0] * 255, [0] * 256
+    value = 1
+    for exponent in range(255):
+        power[exponent], log[value] = value, exponent
+        value ^= int(double[value])  # times 3, a generator
+    sbox = np.empty(256, np.uint8)
+    for a in range(256):
+        inverse = power[(255 - log[a]) % 255] if a else 0
+        bits = inverse | inverse << 8
+        sbox[a] = (bits ^ bits >> 4 ^ bits >> 5 ^ bits >> 6 ^ bits >> 7) & 0xFF ^ 0x63
+    return sbox, double
+
+
+_SBOX, _DOUBLE = _aes_tables()
+_SHIFT_ROWS = np.array([4 * ((column + row) % 4) + row for column in range(4) for row in range(4)])
+
+
+def aes_round(blocks: Array, key: Array, last: bool = False) -> Array:
+    """SubBytes, ShiftRows, MixColumns (unless `last`) and AddRoundKey on (..., 16) bytes."""
+    state = _SBOX[blocks][..., _SHIFT_ROWS]
+    if not last:
+        a = state.reshape(*state.shape[:-1], 4, 4)
+        b, c, e = (np.roll(a, -k, axis=-1) for k in (1, 2, 3))
+        state = (_DOUBLE[a] ^ _DOUBLE[b] ^ b ^ c ^ e).reshape(state.shape)
+    return state ^ key
+
+
+def ars_blocks(seed: int, stream: int, first: int, count: int) -> Array:
+    """Blocks first .. first + count - 1 of ARS-7 with key (seed, stream): uint8 array of shape (count, 16)."""
+    counter = (np.arange(count, dtype=np.uint64) + np.uint64(first)).astype("<u8")
+    blocks = np.zeros((count, 16), np.uint8)
+    blocks[:, :8] = counter.view(np.uint8).reshape(count, 8)
+
+    def key(k: int) -> Array:
+        words = [(seed + k * _WEYL[0]) & _MASK, (stream + k * _WEYL[1]) & _MASK]
+        return np.array(words, "<u8").view(np.uint8)
+
+    state = blocks ^ key(0)
+    for k in range(1, 8):
+        state = aes_round(state, key(k), last=k == 7)
+    return np.ascontiguousarray(state)
+
+
+def exp(a: float) -> float:
+    """exp(a) for abs(a) <= 700 in the exact operation order of the kernels (losses.h)."""
+    k = float(np.rint(a * 1.4426950408889634))
+    r = (a - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10
+    c = [1.0 / math.factorial(i) for i in range(14)]
+    r2 = r * r
+    r4 = r2 * r2
+    r8 = r4 * r4
+    p0 = (1.0 + r) + r2 * (c[2] + r * c[3])
+    p1 = (c[4] + r * c[5]) + r2 * (c[6] + r * c[7])
+    p2 = (c[8] + r * c[9]) + r2 * (c[10] + r * c[11])
+    p3 = c[12] + r * c[13]
+    return math.ldexp((p0 + r4 * p1) + r8 * (p2 + r4 * p3), int(k))
+
+
+def loss_slope(margin: float, target: float, loss: int) -> float:
+    """l'(margin, target): squared (0) or logistic (1)."""
+    if loss == 0:
+        return margin - target
+    return -target / (1.0 + exp(max(-700.0, min(700.0, target * margin))))
+
+
+def refresh_steps(step_size: float, l2: float) -> int:
+    """K: how many steps share one rounding of the constant part of the step."""
+    shrink = 16.0 * step_size * l2
+    return 64 if shrink == 0.0 else max(1, min(64, int(min(1.0 / shrink, 64.0))))
+
+
+def lowbit_epoch(
+    x: Array,
+    x_step: float,
+    targets: Array,
+    margins: Array,
+    anchors: Array,
+    direction: Array,
+    z: Array,
+    z_step: float,
+    *,
+    step_size: float,
+    l2: float,
+    loss: int,
+    samples: Array,
+    code_min: int,
+    code_max: int,
+    seed: int,
+    stream: int,
+) -> tuple[float, float, float]:
+    """One epoch on the codes `z`, in place; see ``lpnum_optim._core.epochs.lowbit_epoch``."""
+    d, wide = len(z), z.dtype == np.int16
+    beta_max, fine_max = (32767, (1 << 23) - 1) if wide else (127, 32767)
+
+    def sat(v: Array) -> Array:
+        return v if wide else np.clip(v, -32768, 32767)
+
+    data = x.astype(np.int64)
+    q = z.astype(np.int64)
+    h_scale = step_size / z_step * 2.0**40
+    fixed = np.rint(np.clip(direction * h_scale, -(2.0**60), 2.0**60)).astype(np.int64)
+    shrink = int(np.rint(min(step_size * l2 * 2.0**40, 2.0**44)))
+    dot_scale = x_step * z_step
+    beta_scale = step_size * x_step / z_step * 256
+
+    n_blocks = (d + 63) // 64 * 8
+    base = ars_blocks(seed, stream, 0, -(-d // 16))
+    every = refresh_steps(step_size, l2)
+    clipped = at_end = observed = largest = 0
+    for t, i in enumerate(samples):
+        if t % every == 0:
+            first = _DITHER_REFRESH + t // every * n_blocks
+            random16 = ars_blocks(seed, stream, first, n_blocks).reshape(-1).view("<u2")[:d].astype(np.int64)
+            h = np.clip((fixed + shrink * q + (random16 << 16)) >> 32, -fine_max - 1, fine_max)
+        whitening, round_key, word = ars_blocks(seed, stream, _DITHER_STEPS + 3 * t, 3)
+        dither = aes_round(base ^ whitening, round_key).reshape(-1)[:d].astype(np.int64)
+        uniform = float(word[:4].view("<u4")[0]) * 2.0**-32
+
+        margin = float(margins[i]) + dot_scale * float(np.dot(data[i], q))
+        beta = (loss_slope(margin, float(targets[i]), loss) - float(anchors[i])) * beta_scale
+        beta_q = math.floor(max(-1e9, min(1e9, beta + uniform)))
+        clipped += not -beta_max <= beta_q <= beta_max
+        beta_q = max(-beta_max, min(beta_max, beta_q))
+
+        step = sat(dither - beta_q * data[i] - h)
+        q = np.clip(sat((q << 8) + step) >> 8, code_min, code_max)
+        if (t + 1) % every == 0 or t + 1 == len(samples):
+            at_end += int(np.count_nonzero((q == code_min) | (q == code_max)))
+            largest = max(largest, int(np.max(np.abs(q))))
+            observed += 1
+    z[:] = q
+    if not observed:
+        return 0.0, 0.0, 0.0
+    return at_end / (observed * d), min(1.0, largest / code_max), clipped / len(samples)

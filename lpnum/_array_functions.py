@@ -146,7 +146,9 @@ def _join(func: Any, arrays: Any, *args: Any, **kwargs: Any) -> LPArray:
         if values[0].ndim == 0 and all(grid.same(values[0], v) for v in values):
             metas.append(values[0].copy())
         else:
-            metas.append(_smallest(func([grid.full(v, a.shape) for v, a in zip(values, arrays, strict=True)], *args, **kwargs)))
+            metas.append(
+                _smallest(func([grid.full(v, a.shape) for v, a in zip(values, arrays, strict=True)], *args, **kwargs))
+            )
     return first._like(codes, *metas, dtype=np.result_type(*(a.dtype for a in arrays)))
 
 
@@ -191,7 +193,9 @@ def _sum(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs:
     return np.add.reduce(x, axis=axis, dtype=dtype, out=out, **kwargs)
 
 
-def _clip(x: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None) -> LPArray:
+def _clip(
+    x: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None
+) -> LPArray:
     """Values limited to [a_min, a_max] on the array's own grid: the bounds are rounded inwards."""
     a_min = min if a_min is None or a_min is np._NoValue else a_min
     a_max = max if a_max is None or a_max is np._NoValue else a_max
@@ -219,7 +223,9 @@ def _clip(x: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min:
 def _where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:
     if x is np._NoValue:
         return np.nonzero(_values_of(condition))
-    if not (isinstance(x, LPArray) and isinstance(y, LPArray) and x.same_grid(y) and x._scale.ndim == x._offset.ndim == 0):
+    if not (
+        isinstance(x, LPArray) and isinstance(y, LPArray) and x.same_grid(y) and x._scale.ndim == x._offset.ndim == 0
+    ):
         raise TypeError("np.where: both choices must be LPArrays of one format, scale and offset; see x.rescale")
     return x._like(np.where(_values_of(condition), x.codes, y.codes), x._scale.copy(), x._offset.copy())
 
@@ -240,16 +246,24 @@ _OWN: dict[Any, Callable[..., Any]] = {
     np.copy: lambda x, order="K", subok=False: x.copy(),
     np.copyto: _copyto,
     np.dot: lambda a, b, out=None: linalg.dot(a, b) if out is None else linalg.wide(np.dot, (a, b), out, {}),
-    np.empty_like: lambda x, dtype=None, order="K", subok=True, shape=None, **_: creation.empty_like(x, dtype, shape=shape),
-    np.full_like: lambda x, v, dtype=None, order="K", subok=True, shape=None, **_: creation.full_like(x, v, dtype, shape=shape),
+    np.empty_like: lambda x, dtype=None, order="K", subok=True, shape=None, **_: creation.empty_like(
+        x, dtype, shape=shape
+    ),
+    np.full_like: lambda x, v, dtype=None, order="K", subok=True, shape=None, **_: creation.full_like(
+        x, v, dtype, shape=shape
+    ),
     np.ndim: lambda x: x.ndim,
-    np.ones_like: lambda x, dtype=None, order="K", subok=True, shape=None, **_: creation.ones_like(x, dtype, shape=shape),
+    np.ones_like: lambda x, dtype=None, order="K", subok=True, shape=None, **_: creation.ones_like(
+        x, dtype, shape=shape
+    ),
     np.result_type: lambda *args: np.result_type(*(a.dtype if isinstance(a, LPArray) else a for a in args)),
     np.shape: lambda x: x.shape,
     np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
     np.sum: _sum,
     np.where: _where,
-    np.zeros_like: lambda x, dtype=None, order="K", subok=True, shape=None, **_: creation.zeros_like(x, dtype, shape=shape),
+    np.zeros_like: lambda x, dtype=None, order="K", subok=True, shape=None, **_: creation.zeros_like(
+        x, dtype, shape=shape
+    ),
     np.array_repr: lambda x, *_, **__: repr(x),
     np.array_str: lambda x, *_, **__: str(x),
 }

@@ -20,7 +20,7 @@ class ArrayMethods:
     # ---- shape -----------------------------------------------------------------------------------------------------
 
     @property
-    def T(self: LPArray) -> LPArray:
+    def T(self: LPArray) -> LPArray:  # noqa: N802
         """The transposed view."""
         return self.transpose()
 

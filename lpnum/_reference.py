@@ -108,7 +108,8 @@ def encode(
     """Codes (int64) of float values without NaN, by the definition."""
     values = np.asarray(values, dtype=np.float64)
     step = np.broadcast_to(np.asarray(step, np.float64), values.shape)
-    y = (values - offset) / step
+    with np.errstate(over="ignore"):  # beyond float64 is beyond the range
+        y = (values - offset) / step
     if rounding == "stochastic":
         width = 16 if random_bits <= 16 else 32
         words = random_words(seed, stream, 0, values.size, width).reshape(values.shape)

@@ -67,8 +67,10 @@ def arithmetic(ufunc: np.ufunc, a: LPArray, b: LPArray, shape: tuple[int, ...]) 
 
 
 def _cover_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, ndim: int) -> tuple[FixedFormat, Any, Any] | None:
-    """The smallest grid that no pair of representable inputs leaves; deviations from the offsets are bounded apart,
-    so that the scale stays a number where only the offsets are arrays."""
+    """The smallest grid that no pair of representable inputs leaves.
+
+    Deviations from the offsets are bounded apart, so that the scale stays a number where only the offsets are arrays.
+    """
     fmt = promote(a.format, b.format)
     if not fmt.calibrated:
         fmt = _calibrated(fmt)
@@ -152,8 +154,8 @@ def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, clo
     if not finite.all():
         bad = int(values.size - finite.sum())
         raise ValueError(
-            f"np.{ufunc.__name__}: {bad} of {values.size} results are NaN or infinite, and {fmt!r} has no code for them; "
-            "use x.dequantize() for float arithmetic"
+            f"np.{ufunc.__name__}: {bad} of {values.size} results are NaN or infinite, "
+            f"and {fmt!r} has no code for them; use x.dequantize() for float arithmetic"
         )
     bounded = fmt.signed or not values.size or values.min() >= 0
     scale, offset = calibrate(values, fmt, "absmax" if bounded else "minmax")

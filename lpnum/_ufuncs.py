@@ -82,7 +82,9 @@ def _decoded(x: Any) -> np.ndarray:
 
 def _refusal(ufunc: np.ufunc, method: str) -> TypeError:
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-    return TypeError(f"np.{name} is not defined for LPArray; use x.dequantize() for floats, or x.codes for the integers")
+    return TypeError(
+        f"np.{name} is not defined for LPArray; use x.dequantize() for floats, or x.codes for the integers"
+    )
 
 
 def _has_loop(ufunc: np.ufunc) -> str:

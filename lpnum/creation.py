@@ -327,7 +327,9 @@ def arange(*args: Any, dtype: Any = fixed8, **kwargs: Any) -> Any:
     return array(values, dtype, **kwargs) if fmt_given else values
 
 
-def linspace(start: float, stop: float, num: int = 50, *, endpoint: bool = True, dtype: Any = fixed8, **kwargs: Any) -> Any:
+def linspace(
+    start: float, stop: float, num: int = 50, *, endpoint: bool = True, dtype: Any = fixed8, **kwargs: Any
+) -> Any:
     """`numpy.linspace` with a format.
 
     >>> lpnum.linspace(-1.27, 1.27, 3)

@@ -59,7 +59,10 @@ def dot(a: Any, b: Any) -> Any:
     if a.shape != b.shape:
         raise ValueError(f"lpnum.dot: shapes {a.shape} and {b.shape} not aligned")
     p, q = np.ascontiguousarray(a.codes), np.ascontiguousarray(b.codes)
-    (step_a, step_b), (off_a, off_b) = ([float(m) * x.format.unit for x, m in ((a, a._scale), (b, b._scale))], (float(a._offset), float(b._offset)))
+    (step_a, step_b), (off_a, off_b) = (
+        [float(m) * x.format.unit for x, m in ((a, a._scale), (b, b._scale))],
+        (float(a._offset), float(b._offset)),
+    )
     value = step_a * step_b * float(kernels.dot_codes(p, q))
     if off_a:
         value += off_a * step_b * float(kernels.sum_codes(q))

@@ -52,12 +52,15 @@ def _dispatching_modules() -> list[ModuleType]:
 @pytest.fixture
 def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test under one SIMD level in both packages; its value is the level's name."""
-    modules = _dispatching_modules()
-    before = LEVEL_NAMES[modules[0].simd_level()]
-    for module in modules:
-        module.set_simd_level(request.param)
+    kernels, epochs = _dispatching_modules()
+    before = LEVEL_NAMES[kernels.simd_level()]
+
+    def use(level: str) -> None:
+        kernels.set_simd_level(level)
+        epochs.set_simd_level(LEVEL_NAMES.index(level))
+
+    use(request.param)
     try:
         yield request.param
     finally:
-        for module in modules:
-            module.set_simd_level(before)
+        use(before)

@@ -84,15 +84,17 @@ if os.environ.get("LPNUM_SIMD"):
 
 cdef int dtype_of(Py_buffer *view) except -1:
     """The kernels' dtype number; itemsize decides between the names a platform gives one integer width."""
-    cdef bytes code = view.format if view.format != NULL else b"B"
-    cdef bytes kind = code[len(code) - 1:]
-    if kind in b"bhil" and view.itemsize <= 2:
+    cdef bytes code = view.format if view.format != NULL else b"B"  # "B", "<d", "Zd" for complex
+    cdef bytes kind = code.lstrip(b"@=")
+    if len(kind) != 1:
+        kind = b"?"
+    elif kind in b"bhil" and view.itemsize <= 2:
         return 0 if view.itemsize == 1 else 2
-    if kind in b"BHIL" and view.itemsize <= 2:
+    elif kind in b"BHIL" and view.itemsize <= 2:
         return 1 if view.itemsize == 1 else 3
-    if kind == b"f":
+    elif kind == b"f":
         return 4
-    if kind == b"d":
+    elif kind == b"d":
         return 5
     raise TypeError(f"lpnum kernels take int8, uint8, int16, uint16, float32 and float64 buffers, not {code.decode()!r}")
 

@@ -212,7 +212,7 @@ def _clip(
         None if bound is None else np.clip(rounded(bound), lowest, highest).astype(x.codes.dtype)
         for bound, rounded in ((low, np.ceil), (high, np.floor))
     ]
-    codes = x.codes.copy() if bounds == [None, None] else np.clip(x.codes, *bounds)
+    codes = np.clip(x.codes, *bounds) if any(b is not None for b in bounds) else x.codes.copy()
     result = x._like(codes, x._scale.copy(), x._offset.copy())
     if out is None:
         return result

@@ -347,7 +347,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
             codec.kernels.elementwise(codec.COPY, self.operand(), None, self._offset)
             self.codes.fill(0)
         else:  # views made before keep the old codes and the old offset, and so their values
-            self._offset = self.dequantize(np.float64)
+            self._offset, self._scale = self.dequantize(np.float64), self._scale.copy()
             self.codes = np.zeros(self.shape, self.codes.dtype)
         if new_scale is not None:
             if self._scale.shape == new_scale.shape:

@@ -39,7 +39,7 @@ def as_float_array(values: Any, where: str) -> np.ndarray:
         wanted = np.float64
     else:
         raise TypeError(f"{where}: expected real numbers, not an array of dtype {array.dtype}")
-    return array if array.dtype == wanted and array.dtype.isnative else array.astype(wanted)
+    return array if array.dtype == wanted and array.flags.aligned else array.astype(wanted)
 
 
 def _check_random_bits(random_bits: int | None) -> int:
@@ -242,7 +242,7 @@ def as_codes(codes: Any, fmt: FixedFormat, where: str) -> np.ndarray:
             raise ValueError(
                 f"{where}: codes from {low} to {high}, but {fmt!r} has codes from {fmt.code_min} to {fmt.code_max}"
             )
-    return array.astype(fmt.storage, copy=False)
+    return array.astype(fmt.storage, copy=not array.flags.aligned)
 
 
 def round_to(

@@ -114,6 +114,8 @@ def _choose_grid(
 ) -> tuple[Any, Any]:
     if axis is not None:
         scale, offset = (_along(meta, values.ndim, axis) for meta in (scale, offset))
+    if offset is not None:
+        grid.as_metadata(offset, values.shape, "offset")
     if scale is not None:
         if not (np.asarray(scale) > 0).all():
             raise ValueError(f"lpnum.array: scale must be greater than 0, got {np.min(scale):g}")

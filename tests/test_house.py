@@ -100,10 +100,11 @@ def test_a_machine_that_lacks_something_gets_one_line_that_says_what_to_install(
     fakes = {
         "version": "import sys; sys.version_info = (3, 9, 2, 'final', 0)",
         "venv": "import sys; sys.modules['ensurepip'] = None",
-        "headers": "import sysconfig; sysconfig.get_paths = lambda: {'include': '/nonexistent'}",
+        "headers": "import sysconfig; real = sysconfig.get_paths; "
+        "sysconfig.get_paths = lambda *args, **options: {**real(*args, **options), 'include': '/nonexistent'}",
     }
     interpreter = tmp_path / "python3"
-    script = fakes.get(spoil, "") + "; import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+    script = fakes.get(spoil, "pass") + "; import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
     interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{script}" "$@"\n')
     interpreter.chmod(0o755)
     result = run(

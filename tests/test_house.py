@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKE = shutil.which("make")
 
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMPILED = ("lpnum._core.kernels", "lpnum_optim._core.epochs")
 
 
@@ -69,8 +70,20 @@ def test_readme_fenced_shell_commands_are_targets_and_nothing_else() -> None:
         assert line.split()[1] in make_targets()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_examples_in_the_documents_hold(document: Path) -> None:
+    # One program per document, in the order of the text. (pytest's own collection of .md files would take the closing
+    # fence for output.)
+    blocks = re.findall(r"^```python\n(.*?)^```", document.read_text(), flags=re.M | re.S)
+    examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, document.name, str(document), 0)
+    assert len(examples.examples) == sum(block.count(">>> ") for block in blocks)
+    report: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(examples, out=report.append)
+    assert not report, "".join(report)
+
+
 def test_links_in_the_documents_lead_to_files() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for document in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
 

@@ -28,7 +28,8 @@ def pytest_report_header() -> str:
         kernels = importlib.import_module("lpnum._core.kernels")
     except ImportError as error:
         return f"lpnum: not importable ({error}); `make test` compiles it"
-    return f"lpnum SIMD: {kernels.SIMD_LEVELS[kernels.simd_level()]} (this machine runs {', '.join(kernels.simd_levels())})"
+    level, levels = kernels.SIMD_LEVELS[kernels.simd_level()], ", ".join(kernels.simd_levels())
+    return f"lpnum SIMD: {level} (this machine runs {levels})"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

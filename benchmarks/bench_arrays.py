@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import numpy as np
 
@@ -28,9 +29,9 @@ class InPlace:
         self.scale = 2.0**-5
         self.step = np.random.default_rng(3).uniform(-1e-3, 1e-3, size)
         self.center = np.random.default_rng(4).standard_normal(size)
-        make = {"dtype": lpnum.fixed8, "scale": self.scale, "rounding": rounding, "rng": lpnum.random.CounterRNG(3)}
-        self.weights = lpnum.zeros(size, **make)
-        self.centered = lpnum.zeros(size, offset=self.center, **make)
+        make = partial(lpnum.zeros, size, dtype=lpnum.fixed8, scale=self.scale, rounding=rounding, rng=3)
+        self.weights = make()
+        self.centered = make(offset=self.center)
         before = self.weights.dequantize(np.float64)
         self.time_subtract(rounding, size)
         error = self.weights.dequantize(np.float64) - (before - self.step)

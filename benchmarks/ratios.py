@@ -10,12 +10,13 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-import lpnum
 from benchmarks.bench_codecs import CodecWork
 from benchmarks.timing import alternate
 from lpnum._core import kernels
+from lpnum_optim._core import epochs
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,13 @@ def codec_ratios(level: str, rounds: int) -> Iterator[Ratio]:
         f"{stochastic * 1e6:.0f} us",
         at_most=STOCHASTIC_PER_NEAREST.get(level),
     )
-    copy, decode, ratio = alternate(work.memcpy, work.dequantize, rounds=rounds)
-    yield Ratio("dequantize / memcpy", level, ratio, f"{decode * 1e6:.0f} us")
+    copy, decode, ratio = alternate(work.memcpy_new, work.dequantize, rounds=rounds)
+    yield Ratio(
+        "dequantize / memcpy, both to new memory",
+        level,
+        ratio,
+        f"{decode * 1e6:.0f} us, memcpy {copy * 1e6:.0f} us",
+    )
 
 
 def epoch_ratios(level: str) -> Iterator[Ratio]:
@@ -85,20 +91,25 @@ def epoch_ratios(level: str) -> Iterator[Ratio]:
     )
 
 
+@contextmanager
+def simd_level(name: str) -> Iterator[None]:
+    """Run both packages at one SIMD level."""
+    before = kernels.simd_level(), epochs.simd_level()
+    kernels.set_simd_level(name)
+    epochs.set_simd_level(kernels.SIMD_LEVELS.index(name))
+    try:
+        yield
+    finally:
+        kernels.set_simd_level(kernels.SIMD_LEVELS[before[0]])
+        epochs.set_simd_level(before[1])
+
+
 def measure(rounds: int) -> Iterator[Ratio]:
     """All ratios, at every SIMD level of this machine, the fastest first."""
-    from lpnum_optim._core import epochs
-
-    before = lpnum._core.kernels.SIMD_LEVELS[kernels.simd_level()]
-    try:
-        for level in reversed(kernels.simd_levels()):
-            kernels.set_simd_level(level)
-            epochs.set_simd_level(level)
+    for level in reversed(kernels.simd_levels()):
+        with simd_level(level):
             yield from codec_ratios(level, rounds)
             yield from epoch_ratios(level)
-    finally:
-        kernels.set_simd_level(before)
-        epochs.set_simd_level(before)
 
 
 def main(arguments: list[str] | None = None) -> int:

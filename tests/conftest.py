@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-LEVEL_NAMES = ("baseline", "avx2", "avx512")
-"""Names of the levels that ``kernels.simd_level()`` numbers."""
-
-# The tests of a submission must not fail by chance: examples derive from the test itself. New examples are looked for
-# by `make check`. No deadline: the first call may wait for a machine that others load too.
+# `make test` must not fail by chance: the examples derive from the test itself. `make check` looks for new ones.
+# No deadline: the first call may wait for a machine that others load too.
 # A test under `simd_level` may run all its examples in one fixture: setting the level again would change nothing.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 settings.register_profile("repeatable", derandomize=True, max_examples=60, database=None, **_COMMON)
@@ -32,7 +28,8 @@ def pytest_report_header() -> str:
         kernels = importlib.import_module("lpnum._core.kernels")
     except ImportError as error:
         return f"lpnum: not importable ({error}); `make test` compiles it"
-    return f"lpnum SIMD: {LEVEL_NAMES[kernels.simd_level()]} (this machine runs {', '.join(kernels.simd_levels())})"
+    level, levels = kernels.SIMD_LEVELS[kernels.simd_level()], ", ".join(kernels.simd_levels())
+    return f"lpnum SIMD: {level} (this machine runs {levels})"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -44,23 +41,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("simd_level", levels, indirect=True)
 
 
-def _dispatching_modules() -> list[ModuleType]:
-    """The compiled modules that choose a level at import, each for itself."""
-    return [importlib.import_module(name) for name in ("lpnum._core.kernels", "lpnum_optim._core.epochs")]
-
-
 @pytest.fixture
 def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test under one SIMD level in both packages; its value is the level's name."""
-    kernels, epochs = _dispatching_modules()
-    before = LEVEL_NAMES[kernels.simd_level()]
-
-    def use(level: str) -> None:
-        kernels.set_simd_level(level)
-        epochs.set_simd_level(LEVEL_NAMES.index(level))
-
-    use(request.param)
+    kernels = importlib.import_module("lpnum._core.kernels")
+    epochs = importlib.import_module("lpnum_optim._core.epochs")
+    before = kernels.simd_level(), epochs.simd_level()
+    kernels.set_simd_level(request.param)
+    epochs.set_simd_level(kernels.SIMD_LEVELS.index(request.param))
     try:
         yield request.param
     finally:
-        use(before)
+        kernels.set_simd_level(kernels.SIMD_LEVELS[before[0]])
+        epochs.set_simd_level(before[1])

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKE = shutil.which("make")
 
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMPILED = ("lpnum._core.kernels", "lpnum_optim._core.epochs")
 
 
@@ -69,8 +70,20 @@ def test_readme_fenced_shell_commands_are_targets_and_nothing_else() -> None:
         assert line.split()[1] in make_targets()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_examples_in_the_documents_hold(document: Path) -> None:
+    # One program per document, in the order of the text. (pytest's own collection of .md files would take the closing
+    # fence for output.)
+    blocks = re.findall(r"^```python\n(.*?)^```", document.read_text(), flags=re.M | re.S)
+    examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, document.name, str(document), 0)
+    assert len(examples.examples) == sum(block.count(">>> ") for block in blocks)
+    report: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(examples, out=report.append)
+    assert not report, "".join(report)
+
+
 def test_links_in_the_documents_lead_to_files() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for document in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
 
@@ -100,10 +113,11 @@ def test_a_machine_that_lacks_something_gets_one_line_that_says_what_to_install(
     fakes = {
         "version": "import sys; sys.version_info = (3, 9, 2, 'final', 0)",
         "venv": "import sys; sys.modules['ensurepip'] = None",
-        "headers": "import sysconfig; sysconfig.get_paths = lambda: {'include': '/nonexistent'}",
+        "headers": "import sysconfig; real = sysconfig.get_paths; "
+        "sysconfig.get_paths = lambda *args, **options: {**real(*args, **options), 'include': '/nonexistent'}",
     }
     interpreter = tmp_path / "python3"
-    script = fakes.get(spoil, "") + "; import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+    script = fakes.get(spoil, "pass") + "; import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
     interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{script}" "$@"\n')
     interpreter.chmod(0o755)
     result = run(

@@ -1,0 +1,187 @@
+"""Iterate storage: how w is kept between steps. One half of the table of methods (the other: `gradients`).
+
+Every storage takes a step in two ways: ``storage.array -= step`` in the readable loop, and `run_compiled`, a whole run
+of steps in one compiled call for linear models.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import lpnum
+import numpy as np
+from lpnum import LPArray
+from lpnum.random import CounterRNG
+from numpy.typing import NDArray
+
+from ._core.epochs import float_epoch, lowbit_epoch
+from .gradients import LinearTerms
+from .problem import FiniteSum
+
+Vector = NDArray[np.float64]
+
+
+class Report(NamedTuple):
+    """What the grid saw during a run of steps.
+
+    saturated : fraction of the coordinates at an end of the grid, averaged over the points of observation
+    range_used : largest |code| over the largest code
+    """
+
+    saturated: float
+    range_used: float
+
+
+class IterateStorage(Protocol):
+    """How the iterate is stored."""
+
+    array: Any
+
+    @property
+    def scale(self) -> float:
+        """Distance of neighboring values, NaN in full precision."""
+
+    @property
+    def center(self) -> Vector | None:
+        """The offset the codes are relative to; None for zero."""
+
+    def value(self) -> Vector:
+        """The iterate as a new float64 vector."""
+
+    def begin_epoch(self, scale: float) -> None:
+        """Prepare the grid for an epoch."""
+
+    def move_to(self, w: Vector) -> None:
+        """Put the iterate at w (back at a snapshot, after an epoch that is undone)."""
+
+    def change_scale(self, factor: float) -> None:
+        """Same values on a grid `factor` times as wide."""
+
+    def observe(self) -> Report:
+        """Saturation and range of the codes as they are now."""
+
+    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+        """All steps of `samples` in one compiled call."""
+
+
+class FullPrecision:
+    """A float64 vector."""
+
+    quantized = False
+
+    def __init__(self, x0: Vector, **_: Any) -> None:
+        self.array: Vector = x0.copy()
+
+    scale = float("nan")
+    center = None
+
+    def value(self) -> Vector:
+        """A copy of the vector."""
+        return self.array.copy()
+
+    def begin_epoch(self, scale: float) -> None:
+        """Nothing to prepare."""
+
+    def move_to(self, w: Vector) -> None:
+        """Overwrite the vector."""
+        self.array[:] = w
+
+    def change_scale(self, factor: float) -> None:
+        """There is no grid."""
+
+    def observe(self) -> Report:
+        """There is no grid."""
+        return Report(float("nan"), float("nan"))
+
+    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+        """The float epoch, with w itself as z."""
+        rows, step = problem.kernel_data
+        float_epoch(
+            rows, step, problem.y, *terms, self.array,
+            step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
+        )  # fmt: skip
+        return self.observe()
+
+
+class Quantized:
+    """Low-precision codes on one fixed grid around zero."""
+
+    quantized = True
+
+    def __init__(self, x0: Vector, *, bits: int, scale: float, rounding: str, rng: CounterRNG) -> None:
+        self.rng = rng
+        self.array: LPArray = lpnum.zeros(
+            len(x0), dtype=lpnum.fixed(bits), scale=scale, offset=self._first_offset(x0), rounding=rounding, rng=rng
+        )
+        self.move_to(x0)
+
+    @staticmethod
+    def _first_offset(x0: Vector) -> Vector | None:
+        return None
+
+    @property
+    def scale(self) -> float:
+        """Distance of neighboring values."""
+        return float(self.array.scale)
+
+    @property
+    def center(self) -> Vector | None:
+        """The grid is centered at zero."""
+        return None
+
+    def value(self) -> Vector:
+        """The decoded codes."""
+        return np.asarray(self.array.dequantize(), dtype=np.float64)
+
+    def begin_epoch(self, scale: float) -> None:
+        """The grid stays."""
+
+    def move_to(self, w: Vector) -> None:
+        """Round w to the nearest point of the grid (a start should not depend on the seed)."""
+        low, high = self.array.format.code_min, self.array.format.code_max
+        self.array.codes[...] = np.clip(np.rint(w / self.scale), low, high).astype(self.array.codes.dtype)
+
+    def change_scale(self, factor: float) -> None:
+        """Round the values onto a grid `factor` times as wide."""
+        self.array = self.array.rescale(scale=self.scale * factor)
+
+    def observe(self) -> Report:
+        """Saturation and range of the codes as they are now."""
+        codes, high = self.array.codes.astype(np.int64), self.array.format.code_max
+        at_end = (codes == high) | (codes == self.array.format.code_min)
+        return Report(float(np.mean(at_end)), min(1.0, float(np.max(np.abs(codes))) / high))
+
+    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+        """The integer epoch on the codes, in place."""
+        rows, step = problem.kernel_data
+        fmt = self.array.format
+        saturated, range_used, _ = lowbit_epoch(
+            rows, step, problem.y, *terms, self.array.codes, self.scale,
+            step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
+            code_min=fmt.code_min, code_max=fmt.code_max, seed=self.rng.seed, stream=self.rng.next_stream(),
+        )  # fmt: skip
+        return Report(saturated, range_used)
+
+
+class BitCentered(Quantized):
+    """Bit centering: a float64 offset and low-precision codes, re-centered and re-scaled each epoch."""
+
+    @staticmethod
+    def _first_offset(x0: Vector) -> Vector | None:
+        return x0.copy()
+
+    @property
+    def center(self) -> Vector | None:
+        """The offset."""
+        return np.asarray(self.array.offset, dtype=np.float64)
+
+    def begin_epoch(self, scale: float) -> None:
+        """offset <- current values, codes <- 0, scale <- new."""
+        self.array.recenter(scale=scale)
+
+    def move_to(self, w: Vector) -> None:
+        """offset <- w, codes <- 0."""
+        self.array.codes[...] = 0
+        self.array = lpnum.zeros(
+            len(w), dtype=self.array.format, scale=self.scale, offset=w.copy(), rounding=self.array.rounding, rng=self.rng
+        )

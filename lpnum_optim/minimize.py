@@ -1,0 +1,321 @@
+"""`minimize`: one loop for all methods; a method is a gradient estimate times an iterate storage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from lpnum.random import CounterRNG
+from numpy.typing import ArrayLike, NDArray
+
+from . import _options as options
+from ._checks import choice
+from .callbacks import Callback, ProgressBar, State, Trace, call_all
+from .gradients import GradientEstimate, Stochastic, VarianceReduced
+from .iterates import BitCentered, FullPrecision, IterateStorage, Quantized, Report
+from .problem import Evaluation, FiniteSum, FunctionSum
+from .result import CONVERGED, DIVERGED, EPOCHS_EXHAUSTED, INTERRUPTED, STOPPED, MinimizeResult
+from .scale_rules import Automatic, Given, ScaleRule, paper_rule
+
+Vector = NDArray[np.float64]
+
+
+class Method(NamedTuple):
+    """A row of the table of methods."""
+
+    gradient: type[Any]
+    iterate: type[Any]
+    summary: str
+
+
+METHODS: dict[str, Method] = {
+    "sgd": Method(Stochastic, FullPrecision, "stochastic gradient, full precision"),
+    "lp-sgd": Method(Stochastic, Quantized, "stochastic gradient, fixed low-precision grid"),
+    "svrg": Method(VarianceReduced, FullPrecision, "variance-reduced gradient, full precision"),
+    "lp-svrg": Method(VarianceReduced, Quantized, "variance-reduced gradient, fixed low-precision grid"),
+    "halp": Method(VarianceReduced, BitCentered, "variance-reduced gradient, bit-centered low-precision iterate"),
+}
+
+# A gradient this many times the larger of those at the start and at zero means that the step is too large (or a given
+# grid too coarse): the iterates of convex problems otherwise stay where gradients are comparable.
+DIVERGENCE = 1e6
+
+# The grid of lp-sgd and lp-svrg has to hold the minimum, whose size is not known: a few epochs in full precision tell
+# it; a quarter more leaves room for what is still missing.
+CALIBRATION_EPOCHS, CALIBRATION_MARGIN = 5, 1.25
+
+
+def minimize(
+    problem: FiniteSum | FunctionSum,
+    method: str = "halp",
+    *,
+    bits: int = 8,
+    epochs: int = 50,
+    step_size: float | str = "auto",
+    inner_steps: int | None = None,
+    scale: float | str | Callable[[State], float] = "auto",
+    mu: float | None = None,
+    tol: float = 0.0,
+    x0: ArrayLike | None = None,
+    seed: int | None = 0,
+    rounding: str = "stochastic",
+    callback: Callback | Sequence[Callback] | None = None,
+    progress: bool = False,
+    engine: str = "auto",
+) -> MinimizeResult:
+    r"""Minimize a finite sum with a method of the table `METHODS`.
+
+    An epoch takes the full gradient at a snapshot and then `inner_steps` steps on single samples i,
+
+    .. math:: w \leftarrow Q\left(w - \alpha g_i(w)\right)
+
+    with :math:`g_i` the gradient estimate and Q the rounding of the iterate storage (the identity in full precision).
+
+    Parameters
+    ----------
+    problem : FiniteSum or FunctionSum
+    method : {"sgd", "lp-sgd", "svrg", "lp-svrg", "halp"}
+    bits : int in 2..16
+        Bits per coordinate of a low-precision iterate.
+    epochs : int
+        Number of epochs at most.
+    step_size : float or "auto"
+        alpha; "auto" is 0.5 / L with L = ``problem.lipschitz``, for a `FunctionSum` ``problem.probe_lipschitz``.
+    inner_steps : int, optional
+        Steps per epoch, by default 2 n_samples, for every method.
+    scale : float, callable or "auto"
+        Distance of neighboring values of a low-precision iterate, or a function of the `State` that returns it, called
+        before every epoch of "halp" and once for "lp-sgd" and "lp-svrg". "auto": `scale_rules.Automatic` for "halp";
+        for the fixed grids 1.25 times the largest coordinate after 5 epochs of full-precision SVRG.
+    mu : float, optional
+        For "halp": the rule of the paper, scale = |full gradient|_2 / mu / (2^(bits-1) - 1), in place of "auto".
+    tol : float
+        Stop when the Euclidean norm of the full gradient is at most `tol` (absolute, like ``gtol`` in SciPy).
+    x0 : array of shape (n_features,), optional
+        Start, by default zero. A fixed grid rounds it.
+    seed : int or None
+        Determines the samples and all random bits of stochastic rounding. None: fresh entropy.
+    rounding : str
+        Rounding of a low-precision iterate. "nearest-even" freezes as soon as steps are below half of `scale`; it is
+        there for experiments.
+    callback : callable or list of callables
+        Called as ``callback(state)`` with a `State` at the start and after every epoch; True stops.
+    progress : bool
+        Show a progress bar on stderr.
+    engine : {"auto", "compiled", "readable"}
+        "compiled" runs the steps of a `FiniteSum` in C, for low-precision iterates on 8-bit data in integer arithmetic;
+        "readable" is the same algorithm on NumPy and `lpnum.LPArray`. "auto" takes the compiled one where it exists.
+
+    Returns
+    -------
+    MinimizeResult
+        `x` is the iterate with the smallest full gradient, also after divergence or Ctrl-C; see `MinimizeResult`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Unknown names, values out of range, shapes that do not fit. The message says what is allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lpnum
+    >>> from lpnum_optim import FiniteSum, minimize
+    >>> rng = np.random.default_rng(0)
+    >>> X = lpnum.array(rng.standard_normal((200, 10)), dtype=lpnum.fixed8)
+    >>> problem = FiniteSum(X, rng.standard_normal(200))
+    >>> r = minimize(problem, method="halp", bits=8, tol=1e-10)
+    >>> r.converged, r.iterate.codes.dtype, bool(np.linalg.norm(problem.gradient(r.x)) <= 1e-10)
+    (True, dtype('int8'), True)
+    """
+    given = dict(bits=bits, epochs=epochs, step_size=step_size, inner_steps=inner_steps, scale=scale, mu=mu, tol=tol,
+                 x0=x0, seed=seed, rounding=rounding, engine=engine)  # fmt: skip
+    row = METHODS[choice("minimize", "method", method, METHODS)]
+    o = options.check(problem, method, row.iterate, given)
+    callbacks = options.callbacks(callback)
+    bar = ProgressBar(label=f"{method} {o.bits}-bit" if row.iterate.quantized else method) if progress else None
+    run = _Run(problem, method, row, o, [*callbacks, *([bar] if bar else [])])
+    try:
+        run.start()
+        run.loop()
+    except KeyboardInterrupt:
+        run.end(INTERRUPTED, "interrupted by the keyboard; the best iterate so far is returned")
+    finally:
+        if bar:
+            bar.close()
+    return run.result()
+
+
+class _Run:
+    """One minimization: the loop and its bookkeeping."""
+
+    def __init__(self, problem: Any, method: str, row: Method, o: options.Options, callbacks: list[Callback]) -> None:
+        self.problem, self.method, self.row, self.o = problem, method, row, o
+        self.trace = Trace()
+        self.callbacks: list[Callback] = [self.trace, *callbacks]
+        self.passes = self.seconds = 0.0
+        self.epoch = self.undone = 0
+        self.status, self.message = EPOCHS_EXHAUSTED, ""
+        self.step_size = float("nan")
+        self.iterate: IterateStorage = FullPrecision(o.x0)
+        self.rule: ScaleRule = Given(1.0)
+        self.evaluation: Evaluation = problem.evaluate(o.x0)
+        self.report = Report(float("nan"), float("nan"))
+        self._keep_best(o.x0)
+
+    def start(self) -> None:
+        """Row 0 of the history; the step size and the grid, which need the gradient at the start."""
+        o, norm = self.o, self.evaluation.grad_norm
+        if not np.isfinite(norm):
+            raise ValueError(
+                f"minimize: the gradient at the start has norm {norm}; scale the data or choose another x0"
+            )
+        self.reference = norm if not np.any(o.x0) else max(norm, self.problem.evaluate(np.zeros_like(o.x0)).grad_norm)
+        if norm <= o.tol:
+            self._record(o.x0)
+            self.end(CONVERGED, _reached(norm, o.tol))
+            return
+        self.step_size = o.step_size or options.automatic_step(self.problem, o)
+        self.rng = CounterRNG(o.seed)
+        self.samples = np.random.default_rng(o.seed)
+        if self.row.iterate.quantized:
+            self.rule = self._scale_rule()
+            state = self._state(o.x0)
+            self.iterate = self.row.iterate(
+                o.x0, bits=o.bits, scale=self.rule.start(state), rounding=o.rounding, rng=self.rng
+            )
+            self.evaluation = self.problem.evaluate(self.iterate.value())  # a fixed grid has rounded the start
+            self.report = self.iterate.observe()
+            self._keep_best(self.iterate.value())
+        self.estimate: GradientEstimate = self.row.gradient(self.problem)
+        if call_all(self.callbacks, self._state(self.iterate.value())):
+            self.end(STOPPED, "stopped by the callback at the start")
+
+    def loop(self) -> None:
+        """Epoch after epoch until something ends it."""
+        o = self.o
+        while not self.message:
+            if self.epoch == o.epochs:
+                self.end(EPOCHS_EXHAUSTED, f"the {o.epochs} epochs are used up; gradient norm {self.best_norm:.3g}")
+                break
+            started = time.perf_counter()
+            w, before = self.iterate.value(), self.evaluation
+            self.estimate.take_snapshot(w, before)
+            self.iterate.begin_epoch(self.rule.start(self._state(w)))
+            self._inner_steps()
+            w_new = self.iterate.value()
+            finite = bool(np.isfinite(w_new).all())
+            after = self.problem.evaluate(w_new) if finite else None
+            norm = after.grad_norm if after else float("inf")
+            self.epoch += 1
+            self.passes += self.estimate.passes(o.inner_steps)
+            if self.rule.finish(self.last_report, norm):
+                self.undone += 1
+                w_new, after = self.best_x, self.best_evaluation
+                self.iterate.move_to(w_new)
+            self.seconds += time.perf_counter() - started
+            if after is None or not after.grad_norm <= DIVERGENCE * self.reference:
+                self.evaluation = after or Evaluation(float("inf"), np.full_like(w, np.inf))
+                self._record(w_new)
+                self.end(DIVERGED, self._divergence(norm))
+                break
+            self.evaluation = after
+            self._keep_best(w_new)
+            if call_all(self.callbacks, self._state(w_new)):
+                self.end(STOPPED, f"stopped by the callback after epoch {self.epoch}")
+            if after.grad_norm <= o.tol:
+                self.end(CONVERGED, _reached(after.grad_norm, o.tol))
+
+    def _inner_steps(self) -> None:
+        """The steps of one epoch, in the segments the scale rule asks for."""
+        samples = self.samples.integers(0, self.problem.n_samples, self.o.inner_steps)
+        segments = [part for part in np.array_split(samples, self.rule.segments) if len(part)]
+        run = self._compiled_segment if self.o.compiled else self._readable_segment
+        saturated = 0.0
+        for k, part in enumerate(segments):
+            if k > 0:
+                factor = self.rule.between(self.report)
+                if factor != 1.0:
+                    self.iterate.change_scale(factor)
+            self.report = run(part)
+            saturated += self.report.saturated
+        self.last_report = self.report
+        self.report = Report(saturated / len(segments), self.report.range_used)
+
+    def _readable_segment(self, samples: NDArray[np.int64]) -> Report:
+        """The inner loop of every method. With a bit-centered array this is the whole of HALP between two re-centerings."""
+        w = self.iterate
+        for i in samples:
+            w.array -= self.step_size * self.estimate(int(i), w.value())
+        return w.observe()
+
+    def _compiled_segment(self, samples: NDArray[np.int64]) -> Report:
+        """The same steps in one compiled call."""
+        terms = self.estimate.linear_terms(self.iterate.center)
+        return self.iterate.run_compiled(self.problem, terms, self.step_size, samples)
+
+    def _scale_rule(self) -> ScaleRule:
+        o = self.o
+        if o.mu is not None:
+            return paper_rule(o.mu, o.bits)
+        if o.scale != "auto":
+            return Given(o.scale)
+        if self.row.iterate is BitCentered:
+            return Automatic(o.bits, self.step_size, o.inner_steps)
+        run = minimize(
+            self.problem, "svrg", epochs=CALIBRATION_EPOCHS, step_size=self.step_size, inner_steps=o.inner_steps,
+            x0=o.x0, seed=o.seed, engine="compiled" if isinstance(self.problem, FiniteSum) else "readable",
+        )  # fmt: skip
+        if run.status == INTERRUPTED:
+            raise KeyboardInterrupt
+        reach = max(float(np.max(np.abs(run.x))), float(np.max(np.abs(o.x0))))
+        return Given(CALIBRATION_MARGIN * reach / (2 ** (o.bits - 1) - 1) if reach else 1.0)
+
+    def _state(self, w: Vector) -> State:
+        e = self.evaluation
+        return State(
+            self.method, self.epoch, self.o.epochs, self.passes, self.seconds, w, e.gradient, e.objective, e.grad_norm,
+            self.iterate.scale, *self.report,
+        )  # fmt: skip
+
+    def _record(self, w: Vector) -> None:
+        self.trace(self._state(w))
+
+    def _keep_best(self, w: Vector) -> None:
+        """The best iterate, by its gradient norm, survives whatever follows."""
+        if not self.trace.rows or self.evaluation.grad_norm < self.best_norm:
+            self.best_x, self.best_evaluation, self.best_norm = w, self.evaluation, self.evaluation.grad_norm
+            self.best_array = self.iterate.array.copy()
+
+    def _divergence(self, norm: float) -> str:
+        advice = f"step_size = {self.step_size:.3g}: try a smaller one"
+        if self.row.iterate is BitCentered:
+            advice += ", or a larger mu, a smaller scale, or more bits"
+        return (
+            f"diverged in epoch {self.epoch}: gradient norm {norm:.3g}, {self.reference:.3g} at the start; {advice}. "
+            "The best iterate is returned"
+        )
+
+    def end(self, status: int, message: str) -> None:
+        """Note why the run is over; the first reason counts."""
+        if not self.message or status == CONVERGED:
+            self.status, self.message = status, message
+
+    def result(self) -> MinimizeResult:
+        """The best iterate and the history."""
+        message = self.message
+        if self.undone:
+            message += f"; {self.undone} epochs undone because the grid was too coarse"
+        return MinimizeResult(
+            x=self.best_x, iterate=self.best_array, fun=self.best_evaluation.objective, grad_norm=self.best_norm,
+            n_epochs=self.epoch, converged=self.status == CONVERGED, status=self.status, message=message,
+            step_size=self.step_size, method=self.method, history=self.trace.history,
+        )  # fmt: skip
+
+
+def _reached(norm: float, tol: float) -> str:
+    if norm == 0.0:
+        return "the gradient is zero"
+    return f"gradient norm {norm:.3g} <= tol = {tol:.3g}"

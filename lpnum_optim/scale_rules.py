@@ -1,0 +1,158 @@
+"""Rules for the scale of a low-precision iterate: how far apart its values lie.
+
+The scale decides everything at 8 bits. Too wide a grid rounds coarsely: the noise of stochastic rounding grows with the
+distance of neighbors, down to divergence. Too narrow a grid clips: the iterate moves at most to the end of the grid in
+an epoch. The best grid is the one whose end the iterate just reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._checks import real
+from .iterates import Report
+
+Vector = NDArray[np.float64]
+
+
+class ScaleRule(Protocol):
+    """Chooses the scale of every epoch.
+
+    segments : int
+        In how many runs of steps the next epoch is divided; between two runs the rule may widen or tighten the grid.
+    """
+
+    segments: int
+
+    def start(self, state: Any) -> float:
+        """Scale at the beginning of an epoch that starts at `state`."""
+
+    def between(self, report: Report) -> float:
+        """Factor on the scale between two runs of steps (1: stay)."""
+
+    def finish(self, report: Report, grad_norm: float) -> bool:
+        """Learn from the last run and the epoch's result; True if the result is so bad that it has to be undone."""
+
+
+class Given:
+    """The caller's scale: a number, or a function of the callback state called before every epoch."""
+
+    segments = 1
+
+    def __init__(self, scale: float | Callable[[Any], float]) -> None:
+        self.scale = scale if callable(scale) else real("minimize", "scale", scale)
+
+    def start(self, state: Any) -> float:
+        """The number, or what the function says."""
+        return real("minimize", "scale(state)", self.scale(state)) if callable(self.scale) else self.scale
+
+    def between(self, report: Report) -> float:
+        """No change."""
+        return 1.0
+
+    def finish(self, report: Report, grad_norm: float) -> bool:
+        """Nothing to learn."""
+        return False
+
+
+def paper_rule(mu: float, bits: int) -> Given:
+    r"""The rule of the HALP paper: the end of the grid lies at |full gradient| / mu.
+
+    .. math:: \delta_k = \frac{\|\nabla f(\tilde w_k)\|_2}{\mu \, (2^{b-1} - 1)}
+
+    With mu a bound of the strong convexity the minimum lies inside the grid. In practice mu is a hyper-parameter: the
+    true value makes a grid about sqrt(d) too wide.
+    """
+    mu = real("minimize", "mu", mu)
+    largest = 2 ** (bits - 1) - 1
+    return Given(lambda state: float(np.linalg.norm(state.gradient)) / mu / largest)
+
+
+class Automatic:
+    r"""Scale of a bit-centered iterate without knowledge of the strong convexity.
+
+    The end of the grid is put at :math:`\rho_k \|\nabla f(\tilde w_k)\|_\infty`. The ratio rho has the unit of an inverse
+    curvature and changes slowly from epoch to epoch, because the error keeps pointing along the same slow directions, so
+    it is learned from what the grid saw:
+
+    1. First epoch: `FIRST_SEGMENTS` runs of steps, beginning with a range that no coordinate can leave by the gradient
+       alone (step_size * steps * |gradient|_inf). Between runs the grid is halved while the largest code uses less than
+       `NARROW` of it and doubled when it uses more than `WIDE`. So the first epoch needs no more bits than the others.
+    2. Afterwards rho = margin * (largest |z| seen) / |gradient|_inf, at most halved from epoch to epoch. The margin is a
+       little below 1: a few clipped coordinates cost less than the coarser rounding of all others. Wider formats have
+       levels to spare and take a wider margin.
+    3. Later epochs run in `SEGMENTS`; a grid where more than `CROWDED` of the coordinates sit at an end is widened by
+       `WIDEN` for the rest of the epoch.
+    4. An epoch that ends with a gradient more than `WORSE` times the smallest one so far is undone: its grid was too
+       coarse. Half of its ratio then bounds rho from above, a bound that relaxes by `RELAX` per accepted epoch. This is
+       what lets few bits (3 to 6) converge, slowly.
+    """
+
+    FIRST_SEGMENTS, SEGMENTS = 16, 8
+    NARROW, WIDE = 0.3, 0.75
+    CROWDED, WIDEN = 5e-3, 1.5
+    WORSE, RELAX = 4.0, 1.1
+
+    def __init__(self, bits: int, step_size: float, inner_steps: int) -> None:
+        self.bits, self.largest = bits, 2 ** (bits - 1) - 1
+        self.margin = 0.9 * 2.0 ** (max(0, bits - 8) / 2)
+        self.reach = step_size * inner_steps
+        self.ratio = self.bound = np.inf
+        self.best = np.inf
+
+    @property
+    def learning(self) -> bool:
+        """Whether the next epoch is the first one."""
+        return bool(np.isinf(self.ratio))
+
+    @property
+    def segments(self) -> int:
+        """Runs of steps of the next epoch."""
+        return self.FIRST_SEGMENTS if self.learning else self.SEGMENTS
+
+    def start(self, state: Any) -> float:
+        """Range rho * |gradient|_inf, as the distance of neighboring values."""
+        self.first = self.learning
+        self.unit = float(np.max(np.abs(state.gradient)))
+        self.best = min(self.best, state.grad_norm)
+        ratio = self.reach / self.FIRST_SEGMENTS if self.first else self.ratio
+        self.current = min(ratio, self.bound)
+        self.seen = self.crowding = 0.0
+        self.runs = 0
+        return self.unit * self.current / self.largest
+
+    def between(self, report: Report) -> float:
+        """Widen a crowded grid; in the first epoch also tighten an empty one."""
+        self._observe(report)
+        factor = 1.0
+        if not self.first:
+            factor = self.WIDEN if report.saturated > self.CROWDED else 1.0
+        elif report.range_used > self.WIDE:
+            factor = 2.0
+        elif 0 < report.range_used < self.NARROW:
+            factor = 2.0 ** float(np.floor(np.log2(report.range_used / self.NARROW)))
+        if factor > 1 and self.current * factor > self.bound:
+            factor = 1.0
+        self.current *= factor
+        return factor
+
+    def finish(self, report: Report, grad_norm: float) -> bool:
+        """Learn the ratio of the next epoch; True if this one has to be undone."""
+        self._observe(report)
+        if not grad_norm <= self.WORSE * self.best:
+            self.ratio = self.bound = 0.5 * min(self.current, self.bound)
+            return True
+        self.bound *= self.RELAX
+        self.ratio = min(self.bound, max(self.margin * self.seen, 0.5 * self.current))
+        if self.crowding / self.runs > self.CROWDED:  # the largest |z| is hidden behind the end of the grid
+            self.ratio = min(self.bound, 2.0 * self.current)
+        return False
+
+    def _observe(self, report: Report) -> None:
+        self.runs += 1
+        self.crowding += report.saturated
+        self.seen = max(self.seen, report.range_used * self.current)

@@ -230,7 +230,7 @@ def _where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:
     return x._like(np.where(_values_of(condition), x.codes, y.codes), x._scale.copy(), x._offset.copy())
 
 
-def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+def _copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
     if not isinstance(dst, LPArray):
         np.copyto(dst, _values_of(src), casting=casting, where=where)
     elif where is True:

@@ -36,7 +36,7 @@ class ArrayMethods:
         axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
         return self.transpose(axes)
 
-    def reshape(self: LPArray, *shape: Any, order: str = "C") -> LPArray:
+    def reshape(self: LPArray, *shape: Any, order: Any = "C") -> LPArray:
         """The same elements in another shape; a view where NumPy gives one.
 
         A scale or offset that varies along an axis is kept per element if the new shape mixes that axis with others.
@@ -48,11 +48,11 @@ class ArrayMethods:
         )
         return self._like(codes, *metas, view=np.may_share_memory(codes, self.codes))
 
-    def ravel(self: LPArray, order: str = "C") -> LPArray:
+    def ravel(self: LPArray, order: Any = "C") -> LPArray:
         """One dimension; a view where possible."""
         return self.reshape(-1, order=order)
 
-    def flatten(self: LPArray, order: str = "C") -> LPArray:
+    def flatten(self: LPArray, order: Any = "C") -> LPArray:
         """One dimension; a copy."""
         return self.copy().reshape(-1, order=order)
 

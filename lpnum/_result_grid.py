@@ -62,21 +62,31 @@ def arithmetic(ufunc: np.ufunc, a: LPArray, b: LPArray, shape: tuple[int, ...]) 
         return _new(a, shape, *_exact_grid(ufunc, a, b), dtype)
     if policy == "fit":
         return None
-    grid = _cover_grid(ufunc, a, b, len(shape))
+    metas = (a._scale, a._offset, b._scale, b._offset)
+    if all(m.ndim == 0 for m in metas):
+        grid = _cover_scalars(ufunc, a.format, b.format, *map(float, metas))
+    else:
+        grid = _cover_grid(ufunc, a.format, b.format, *(_common(m, len(shape)) for m in metas))
     return None if grid is None else _new(a, shape, *grid, dtype)
 
 
-def _cover_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, ndim: int) -> tuple[FixedFormat, Any, Any] | None:
+def _cover_grid(
+    ufunc: np.ufunc,
+    format_a: FixedFormat,
+    format_b: FixedFormat,
+    scale_a: Any,
+    center_a: Any,
+    scale_b: Any,
+    center_b: Any,
+) -> tuple[FixedFormat, Any, Any] | None:
     """The smallest grid that no pair of representable inputs leaves.
 
     Deviations from the offsets are bounded apart, so that the scale stays a number where only the offsets are arrays.
     """
-    fmt = promote(a.format, b.format)
-    if not fmt.calibrated:
-        fmt = _calibrated(fmt)
-    (step_a, center_a, step_b, center_b) = (_common(m, ndim) for m in (_step(a), a._offset, _step(b), b._offset))
-    ends_a = [step_a * a.format.code_min, step_a * a.format.code_max]
-    ends_b = [step_b * b.format.code_min, step_b * b.format.code_max]
+    fmt = _calibrated(promote(format_a, format_b))
+    step_a, step_b = scale_a * format_a.unit, scale_b * format_b.unit
+    ends_a = [step_a * format_a.code_min, step_a * format_a.code_max]
+    ends_b = [step_b * format_b.code_min, step_b * format_b.code_max]
     if ufunc is np.divide:
         divisors = np.stack(np.broadcast_arrays(*(center_b + e for e in ends_b)))
         if not ((divisors > 0).all(0) | (divisors < 0).all(0)).all():
@@ -95,6 +105,10 @@ def _cover_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, ndim: int) -> tuple[Fix
         low, high = np.minimum(low, corner), np.maximum(high, corner)
     scale, offset = cover(low, high, fmt)
     return fmt, scale, center + offset
+
+
+# scalar grids repeat in a program; finding one costs more than adding a thousand elements
+_cover_scalars = lru_cache(maxsize=1024)(_cover_grid)
 
 
 def _exact_grid(ufunc: np.ufunc, a: LPArray, b: LPArray) -> tuple[FixedFormat, Any, Any]:

@@ -17,14 +17,16 @@ refused     bit operations, several outputs: TypeError that names the way out
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from lpnum import _result_grid, codec, rounding
+from lpnum._core import kernels
 from lpnum.array import LPArray
 
-_ARITHMETIC = {
+_ARITHMETIC: dict[Any, int] = {
     np.add: codec.ADD,
     np.subtract: codec.SUBTRACT,
     np.multiply: codec.MULTIPLY,
@@ -37,6 +39,10 @@ _WIDE_REDUCTIONS = {np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmi
 
 def dispatch(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``LPArray.__array_ufunc__``."""
+    if method == "__call__" and ufunc in _ARITHMETIC and list(kwargs) == ["out"]:  # the step of an optimizer
+        target = kwargs["out"][0]
+        if isinstance(target, LPArray) and all(isinstance(x, LPArray | np.ndarray) for x in inputs):
+            return _arithmetic_into(ufunc, inputs, target)
     if any(not _known(x) for x in inputs):
         return NotImplemented
     out = kwargs.pop("out", None)
@@ -144,6 +150,10 @@ def _exact_affine(ufunc: np.ufunc, a: Any, b: Any) -> LPArray | None:
     x, v = (a, b) if isinstance(a, LPArray) else (b, a)
     if ufunc is np.divide and x is b:
         return None  # v / x is not linear in x
+    if v.size == 1 and v.ndim <= x.ndim and x._scale.ndim == x._offset.ndim == 0:
+        fast = _scalar_affine(ufunc, x, float(v.reshape(())), x is a)
+        if fast is not None:
+            return fast
     if not np.isfinite(v).all() or (ufunc is np.divide and (v == 0).any()):
         raise ValueError(
             f"np.{ufunc.__name__}: the plain operand holds {'zero, ' if ufunc is np.divide else ''}NaN or infinity, "
@@ -181,6 +191,24 @@ def _exact_affine(ufunc: np.ufunc, a: Any, b: Any) -> LPArray | None:
 def _broadcast(x: LPArray, shape: tuple[int, ...]) -> LPArray:
     metas = (m if m.ndim == 0 else m.reshape((1,) * (len(shape) - m.ndim) + m.shape) for m in (x._scale, x._offset))
     return x._like(np.broadcast_to(x.codes, shape), *metas)
+
+
+def _scalar_affine(ufunc: np.ufunc, x: LPArray, v: float, x_first: bool) -> LPArray | None:
+    """The same for a number and an array with one grid; None for the cases that need more care."""
+    scale, offset = float(x._scale), float(x._offset)
+    if ufunc is np.add:
+        offset += v
+    elif ufunc is np.subtract:
+        scale, offset = (scale, offset - v) if x_first else (-scale, v - offset)
+    elif v == 0:
+        return None
+    elif ufunc is np.multiply:
+        scale, offset = scale * v, offset * v
+    else:
+        scale, offset = scale / v, offset / v
+    if scale == 0 or not (math.isfinite(scale) and math.isfinite(offset)):
+        return None
+    return x._like(x.codes.copy(), np.array(scale), np.array(offset))
 
 
 # ---- comparisons, tables -------------------------------------------------------------------------------------------
@@ -221,7 +249,7 @@ def _by_table(ufunc: np.ufunc, inputs: tuple[Any, ...]) -> LPArray | None:
     codec.run(codec.COPY, values, None, (images, *target.operand()[1:]), policy, f"np.{ufunc.__name__}")
     table[x.format.all_codes()] = images  # a negative code indexes from the end: two's complement
     if x.itemsize == 1 and x.codes.flags.c_contiguous:
-        codec.kernels.map8(x.codes, table, target.codes)
+        kernels.map8(x.codes, table, target.codes)
     else:
         np.take(table, x.codes, out=target.codes, mode="wrap")
     return target
@@ -244,30 +272,45 @@ def _into(ufunc: np.ufunc, inputs: tuple[Any, ...], out: Any, where: Any) -> Any
         raise _refusal(ufunc, "__call__")
     if not isinstance(out, LPArray):
         return ufunc(*(_decoded(x) for x in inputs), out=out, where=where)
-    shape = np.broadcast_shapes(*(x.shape for x in inputs))
-    if np.broadcast_shapes(shape, out.shape) != out.shape:
-        raise ValueError(
-            f"np.{ufunc.__name__}: non-broadcastable output operand with shape {out.shape} "
-            f"doesn't match the broadcast shape {np.broadcast_shapes(shape, out.shape)}"
-        )
-    name = f"np.{ufunc.__name__}"
     if kind == "?":
-        raise TypeError(f"{name}: the result is boolean and cannot be stored in an LPArray")
+        raise TypeError(f"np.{ufunc.__name__}: the result is boolean and cannot be stored in an LPArray")
     if ufunc in _ARITHMETIC and where is True:
-        a, b = (_separate(x, out) for x in inputs)
-        codec.run(_ARITHMETIC[ufunc], a, b, out.operand(), out.policy(), name, keep_on_error=True)
-        return out
+        return _arithmetic_into(ufunc, inputs, out)
+    _check_shape(ufunc, inputs, out)
     with np.errstate(all="ignore"):
         values = ufunc(*(_decoded(x) for x in inputs))
     target = out if where is True else out._like(out.codes.copy(), out._scale, out._offset)
-    target._write(values, name)
+    target._write(values, f"np.{ufunc.__name__}")
     if where is not True:
         np.copyto(out.codes, target.codes, where=where)
     return out
 
 
+def _check_shape(ufunc: np.ufunc, inputs: tuple[Any, ...], out: LPArray) -> None:
+    if all(x.shape == out.shape for x in inputs):
+        return
+    shape = np.broadcast_shapes(out.shape, *(x.shape for x in inputs))
+    if shape != out.shape:
+        raise ValueError(
+            f"np.{ufunc.__name__}: non-broadcastable output operand with shape {out.shape} "
+            f"doesn't match the broadcast shape {shape}"
+        )
+
+
+def _arithmetic_into(ufunc: np.ufunc, inputs: tuple[Any, ...], out: LPArray) -> LPArray:
+    """One fused pass: decode, operate, round, store on the grid of `out`."""
+    inputs = tuple(x if isinstance(x, LPArray) else _plain_input(x, ufunc) for x in inputs)
+    _check_shape(ufunc, inputs, out)
+    a, b = (_separate(x, out) for x in inputs)
+    name = f"np.{ufunc.__name__}"
+    codec.run(_ARITHMETIC[ufunc], a, b, out.operand(), out.policy(), name, keep_on_error=True)
+    return out
+
+
 def _separate(x: Any, out: LPArray) -> Any:
     """`x` as an operand that can be read while `out` is written: the same elements, or a copy if it overlaps."""
+    if x is out:
+        return x.operand()
     codes = x.codes if isinstance(x, LPArray) else x
     if np.may_share_memory(codes, out.codes):
         aligned = (

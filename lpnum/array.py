@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from lpnum import codec, formats, grid, rounding
+from lpnum._core import kernels
 from lpnum._methods import ArrayMethods
 from lpnum.formats import FixedFormat
 from lpnum.random import CounterRNG, as_rng
@@ -80,13 +81,12 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     array([  50, -128,  100], dtype=int8)
     """
 
-    __slots__ = ("_base", "_offset", "_rng", "_scale", "codes", "dtype", "format", "overflow", "rounding")
+    __slots__ = ("_base", "_offset", "_policy", "_scale", "codes", "dtype", "format")
 
     codes: np.ndarray
     format: FixedFormat
     dtype: np.dtype
-    rounding: str | None
-    overflow: str | None
+    _policy: Policy | None  # what the array itself says; None where it says nothing
 
     def __init__(
         self,
@@ -105,18 +105,17 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         value_dtype = np.dtype(dtype)
         if value_dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"LPArray: the dtype of the values is float32 or float64, not {value_dtype}")
-        Policy(rounding, overflow)
-        if rng is not None or rounding == "stochastic":
-            rng = as_rng(rng)
+        policy = None
+        if rng is not None or rounding is not None or overflow is not None:
+            draws = rng is not None or rounding == "stochastic"
+            policy = Policy(rounding, overflow, None, as_rng(rng) if draws else None)
         self._set(
             stored,
             fmt,
             grid.as_metadata(scale, stored.shape, "scale"),
             grid.as_metadata(offset, stored.shape, "offset"),
             value_dtype,
-            rounding,
-            overflow,
-            rng,
+            policy,
         )
 
     def _set(
@@ -126,13 +125,11 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         scale: np.ndarray,
         offset: np.ndarray,
         dtype: np.dtype,
-        rounding: str | None = None,
-        overflow: str | None = None,
-        rng: CounterRNG | None = None,
+        policy: Policy | None,
         base: LPArray | None = None,
     ) -> LPArray:
         self.codes, self.format, self._scale, self._offset, self.dtype = codes, fmt, scale, offset, dtype
-        self.rounding, self.overflow, self._rng, self._base = rounding, overflow, rng, base
+        self._policy, self._base = policy, base
         return self
 
     def _like(
@@ -143,9 +140,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         base = None
         if view:
             base = self if self._base is None else self._base
-        return new._set(
-            codes, self.format, scale, offset, dtype or self.dtype, self.rounding, self.overflow, self._rng, base
-        )
+        return new._set(codes, self.format, scale, offset, dtype or self.dtype, self._policy, base)
 
     # ---- attributes ------------------------------------------------------------------------------------------------
 
@@ -160,9 +155,19 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         return grid.plain(self._offset)
 
     @property
+    def rounding(self) -> str | None:
+        """Rounding mode of writes to this array; None takes the context's."""
+        return None if self._policy is None else self._policy.rounding
+
+    @property
+    def overflow(self) -> str | None:
+        """Overflow policy of writes to this array; None takes the context's."""
+        return None if self._policy is None else self._policy.overflow
+
+    @property
     def rng(self) -> CounterRNG | None:
         """Generator of the array's stochastic rounding, if it has its own."""
-        return self._rng
+        return None if self._policy is None else self._policy.rng
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -204,9 +209,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     def policy(self) -> Policy:
         """Rounding and overflow when this array is written to: its own, else the context's."""
         current = rounding.current()
-        if self.rounding is None and self.overflow is None and self._rng is None:
-            return current
-        return Policy(self.rounding, self.overflow, None, self._rng).over(current)
+        return current if self._policy is None else self._policy.over(current)
 
     def same_grid(self, other: LPArray) -> bool:
         """Whether format, scale and offset are equal."""
@@ -344,7 +347,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
             self.codes, self._scale, self._offset = new.codes, new._scale, new._offset
             return
         if self._offset.shape == self.shape and self._offset.flags.writeable:
-            codec.kernels.elementwise(codec.COPY, self.operand(), None, self._offset)
+            kernels.elementwise(codec.COPY, self.operand(), None, self._offset)
             self.codes.fill(0)
         else:  # views made before keep the old codes and the old offset, and so their values
             self._offset, self._scale = self.dequantize(np.float64), self._scale.copy()
@@ -381,7 +384,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
             bounds = cover(np.minimum(*ends), np.maximum(*ends), fmt)
             scale, offset = np.array(bounds[0]), np.array(bounds[1])
         new = object.__new__(LPArray)._set(
-            np.empty(self.shape, fmt.storage), fmt, scale, offset, self.dtype, self.rounding, self.overflow, self._rng
+            np.empty(self.shape, fmt.storage), fmt, scale, offset, self.dtype, self._policy
         )
         new._write(self, "LPArray.astype")
         return new
@@ -399,7 +402,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         return _array_functions.dispatch(func, types, args, kwargs)
 
     def __reduce__(self) -> Any:
-        state = (self.codes, self.format, self.scale, self.offset, self.dtype, self.rounding, self.overflow, self._rng)
+        state = (self.codes, self.format, self.scale, self.offset, self.dtype, self.rounding, self.overflow, self.rng)
         return _unpickle, state
 
     def __copy__(self) -> LPArray:
@@ -407,8 +410,8 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LPArray:
         new = self.copy()
-        if self._rng is not None:
-            new._rng = CounterRNG(self._rng.seed, self._rng.stream)
+        if self.rng is not None:
+            new._policy = Policy(self.rounding, self.overflow, None, CounterRNG(self.rng.seed, self.rng.stream))
         return new
 
     def __repr__(self) -> str:

@@ -13,6 +13,10 @@ from lpnum.array import LPArray
 __all__ = ["dot"]
 
 
+# NumPy's stubs of ufunc.reduce do not accept a tuple of axes with keepdims
+_add_reduce: Any = np.add.reduce
+
+
 def sum_values(x: LPArray, axis: Any, keepdims: bool) -> Any:
     """Sum in float64: ``step * (exact integer sum of codes) + sum of offsets`` where the step allows it.
 
@@ -21,18 +25,18 @@ def sum_values(x: LPArray, axis: Any, keepdims: bool) -> Any:
     axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis).tolist())
     scale = x._scale
     if scale.ndim and any(scale.shape[k] != 1 for k in axes):  # the weights differ inside a sum
-        return np.add.reduce(x.dequantize(np.float64), axis=axes, keepdims=keepdims)
+        return _add_reduce(x.dequantize(np.float64), axis=axes, keepdims=keepdims)
     if len(axes) == x.ndim and x.codes.flags.c_contiguous:
         total: Any = np.asarray(float(kernels.sum_codes(x.codes))).reshape((1,) * (x.ndim if keepdims else 0))
     else:
-        total = np.add.reduce(x.codes, axis=axes, keepdims=keepdims, dtype=np.int64).astype(np.float64)
+        total = _add_reduce(x.codes, axis=axes, keepdims=keepdims, dtype=np.int64).astype(np.float64)
     if scale.ndim and not keepdims:
         scale = scale.squeeze(axes)
     if x._offset.ndim == 0:
         count = float(np.prod([x.shape[k] for k in axes], dtype=np.int64))
         offsets: Any = count * x._offset
     else:
-        offsets = np.add.reduce(grid.full(x._offset, x.shape), axis=axes, keepdims=keepdims)
+        offsets = _add_reduce(grid.full(x._offset, x.shape), axis=axes, keepdims=keepdims)
     return offsets + (scale * x.format.unit) * total
 
 

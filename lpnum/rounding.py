@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lpnum.random import CounterRNG, as_rng
@@ -36,28 +36,30 @@ def one_of(value: object, allowed: tuple[str, ...], what: str) -> str:
     raise ValueError(f"{what}: {value!r} is not one of {', '.join(map(repr, allowed))}{hint}")
 
 
-@dataclass(frozen=True)
 class Policy:
     """How results are rounded; fields are None where nothing was said."""
 
-    rounding: str | None = None
-    overflow: str | None = None
-    result: str | None = None
-    rng: CounterRNG | None = None
+    __slots__ = ("_completed", "overflow", "result", "rng", "rounding")
 
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("rounding", ROUNDING_MODES),
-            ("overflow", OVERFLOW_POLICIES),
-            ("result", RESULT_POLICIES),
-        ):
-            if getattr(self, name) is not None:
-                one_of(getattr(self, name), allowed, name)
+    def __init__(
+        self,
+        rounding: str | None = None,
+        overflow: str | None = None,
+        result: str | None = None,
+        rng: CounterRNG | None = None,
+    ) -> None:
+        self.rounding = None if rounding is None else one_of(rounding, ROUNDING_MODES, "rounding")
+        self.overflow = None if overflow is None else one_of(overflow, OVERFLOW_POLICIES, "overflow")
+        self.result = None if result is None else one_of(result, RESULT_POLICIES, "result")
+        self.rng = rng
+        self._completed: tuple[Policy, Policy] | None = None
 
     def over(self, other: Policy) -> Policy:
-        """This policy, with what it leaves open taken from `other`."""
-        said = {k: v for k, v in vars(self).items() if v is not None}
-        return replace(other, **said) if said else other
+        """This policy, with what it leaves open taken from `other`; the last answer is kept, it is asked for often."""
+        if self._completed is None or self._completed[0] is not other:
+            pairs = ((getattr(self, name), getattr(other, name)) for name in ("rounding", "overflow", "result", "rng"))
+            self._completed = other, Policy(*(theirs if mine is None else mine for mine, theirs in pairs))
+        return self._completed[1]
 
 
 DEFAULTS = Policy("nearest-even", "clamp")

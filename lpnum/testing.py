@@ -51,7 +51,6 @@ def lp_arrays(
     """
     st, hnp = _hypothesis()
 
-    @st.composite
     def build(draw: Any) -> LPArray:
         chosen = formats() if fmt is None else fmt
         f = chosen if isinstance(chosen, FixedFormat) else draw(chosen)
@@ -71,7 +70,8 @@ def lp_arrays(
         offset = meta(st.floats(-(2.0**20), 2.0**20))
         return LPArray(codes, f, scale, offset)
 
-    return build()
+    built: SearchStrategy[LPArray] = st.composite(build)()
+    return built
 
 
 def assert_same(actual: LPArray, desired: LPArray) -> None:

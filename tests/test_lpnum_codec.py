@@ -126,8 +126,11 @@ def test_round_to_is_decode_of_encode_and_idempotent(fmt, values):
 
 
 def test_stochastic_rounding_is_unbiased_in_every_gap_of_the_8_bit_grid(simd_level, seed):
-    """Mean of 4096 draws at one fraction per gap. Under a fair rounding each z is N(0, 1) up to the lattice of a binomial:
-    the sum of squares of 255 of them exceeds the bound, and their mean its own, each with probability below 1e-6."""
+    """Mean of 4096 draws at one fraction per gap.
+
+    Under a fair rounding each z is N(0, 1) up to the lattice of a binomial: the sum of squares of 255 of them exceeds
+    its bound, and their mean its own, each with probability below 1e-6.
+    """
     draws, rng = 4096, np.random.default_rng(100 + seed)
     fractions = rng.uniform(0.05, 0.95, 255)
     values = np.arange(-128, 127) + fractions
@@ -259,7 +262,7 @@ def test_kernels_refuse_what_they_do_not_know():
             kernels.elementwise(0, bad, None, good)
     with pytest.raises(ValueError, match="broadcast"):
         kernels.elementwise(0, np.zeros(3), None, good)
+    readonly = np.zeros(4, np.int8)
+    readonly.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
-        readonly = np.zeros(4, np.int8)
-        readonly.flags.writeable = False
         kernels.elementwise(0, np.zeros(4), None, (readonly, 1.0, 0.0, -128, 127))

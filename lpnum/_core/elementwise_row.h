@@ -94,26 +94,57 @@ static void thresholds_block(double *restrict t, const lpnum_policy *p, uint64_t
     }
 }
 
-/* v <- (v - offset) / step. Division is exact division rounded once; a power of two is multiplied instead, the same. */
-static void to_code_units(double *restrict v, const lpnum_row *out, size_t first, size_t n) {
-    const double step = f64_at(out->step, first), offset = f64_at(out->offset, first);
+static void subtract_offset(double *restrict v, const lpnum_row *out, size_t first, size_t n) {
+    const double offset = f64_at(out->offset, first);
+    if (out->offset.stride == 0) {
+        if (offset != 0)
+            for (size_t i = 0; i < n; i++) v[i] -= offset;
+    } else if (out->offset.stride == sizeof(double)) {
+        const double *restrict offsets = (const double *)at(out->offset, first);
+        for (size_t i = 0; i < n; i++) v[i] -= offsets[i];
+    } else {
+        for (size_t i = 0; i < n; i++) v[i] -= f64_at(out->offset, first + i);
+    }
+}
+
+/* v <- v / step, v without its offset. */
+static void divide_by_step(double *restrict v, const lpnum_row *out, size_t first, size_t n) {
     if (out->step.stride == 0) {
-        if (out->offset.stride == 0) {
-            if (offset != 0)
-                for (size_t i = 0; i < n; i++) v[i] -= offset;
-        } else {
-            for (size_t i = 0; i < n; i++) v[i] -= f64_at(out->offset, first + i);
-        }
-        int exponent;
-        if (fabs(frexp(step, &exponent)) == 0.5 && exponent > -900 && exponent < 900) {
-            const double inverse = 1.0 / step;
-            for (size_t i = 0; i < n; i++) v[i] *= inverse;
-        } else {
-            for (size_t i = 0; i < n; i++) v[i] /= step;
+        const double step = f64_at(out->step, first);
+        for (size_t i = 0; i < n; i++) v[i] /= step;
+    } else {
+        for (size_t i = 0; i < n; i++) v[i] /= f64_at(out->step, first + i);
+    }
+}
+
+/* Rounding without division: t = v * (1 / step) differs from y = v / step by at most 3 * 2^-53 |y| < slack inside the
+ * range. Returns 1 with the codes in q if every decision is farther than slack from t (nearly always; ties and NaN are
+ * not), else 0 and the caller divides. Near an integer stochastic rounding gives that integer from either side. */
+static int round_by_reciprocal(const double *restrict v, double *restrict q, const double *restrict t, size_t n,
+                               double step, const lpnum_row *out, int rounding) {
+    if (!(fabs(step) > 0x1p-900 && fabs(step) < 0x1p900)) return 0;
+    const double inverse = 1.0 / step, lo = out->code_min, hi = out->code_max, slack = (hi - lo + 2.0) * 0x1p-51;
+    int undecided = 0;
+    if (rounding == LPNUM_NEAREST_EVEN) {
+        const double decided = 0.5 - slack;
+        for (size_t i = 0; i < n; i++) {
+            double y = v[i] * inverse;
+            y = y < lo ? lo : y;
+            y = y > hi ? hi : y;
+            q[i] = round_even(y);
+            undecided |= !(fabs(y - q[i]) <= decided);
         }
     } else {
-        for (size_t i = 0; i < n; i++) v[i] = (v[i] - f64_at(out->offset, first + i)) / f64_at(out->step, first + i);
+        for (size_t i = 0; i < n; i++) {
+            double y = v[i] * inverse;
+            y = y < lo ? lo : y;
+            y = y > hi ? hi : y;
+            const double f = round_floor(y), above = (y - f) - t[i];
+            q[i] = f + (above >= 0 ? 1.0 : 0.0);
+            undecided |= !(fabs(above) >= slack);
+        }
     }
+    return !undecided;
 }
 
 /* Clamped rounding of a block without NaN. A negative step turns the direction of directed rounding around. */
@@ -209,24 +240,34 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
     return q;
 }
 
-static void store_codes(double *restrict v, double *restrict t, const lpnum_row *out, size_t first, size_t n,
+static void store_codes(double *restrict v, double *restrict q, const lpnum_row *out, size_t first, size_t n,
                         uint64_t index, const lpnum_policy *p, lpnum_events *e) {
-    to_code_units(v, out, first, n);
-    if (p->rounding == LPNUM_STOCHASTIC) thresholds_block(t, p, index + first, n);
-    int nans = 0, mixed = 0;
+    double t[BLOCK];
+    char *codes = (char *)at(out->codes, first);
+    const int stochastic = p->rounding == LPNUM_STOCHASTIC;
+    const int plain = !p->count && p->overflow == LPNUM_CLAMP;
+    subtract_offset(v, out, first, n);
+    if (stochastic) thresholds_block(t, p, index + first, n);
+    if (plain && out->step.stride == 0 && (stochastic || p->rounding == LPNUM_NEAREST_EVEN) &&
+        round_by_reciprocal(v, q, t, n, f64_at(out->step, first), out, p->rounding)) {
+        if (!p->dry_run) store_integers(q, out->dtype, codes, out->codes.stride, n);
+        return;
+    }
+    divide_by_step(v, out, first, n);
+    int nans = 0;
     for (size_t i = 0; i < n; i++) nans |= v[i] != v[i];
     const int one_way = p->rounding == LPNUM_TOWARDS_POSITIVE || p->rounding == LPNUM_TOWARDS_NEGATIVE;
-    if (one_way && out->step.stride != 0) mixed = 1; /* the sign of the step may change inside the row */
-    if (nans || mixed || p->count || p->overflow != LPNUM_CLAMP) {
-        for (size_t i = 0; i < n; i++) {
-            const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first + i));
-            v[i] = code_counted(v[i], p->rounding == LPNUM_STOCHASTIC ? t[i] : 0.0, rounding, out, index + first + i, p, e);
-        }
-    } else {
+    const int mixed = one_way && out->step.stride != 0; /* the sign of the step may change inside the row */
+    if (plain && !nans && !mixed) {
         const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first));
         round_block(v, t, n, rounding, out->code_min, out->code_max);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first + i));
+            v[i] = code_counted(v[i], stochastic ? t[i] : 0.0, rounding, out, index + first + i, p, e);
+        }
     }
-    if (!p->dry_run) store_integers(v, out->dtype, (char *)at(out->codes, first), out->codes.stride, n);
+    if (!p->dry_run) store_integers(v, out->dtype, codes, out->codes.stride, n);
 }
 
 /* ---- the row ------------------------------------------------------------------------------------------------------ */

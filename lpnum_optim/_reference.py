@@ -1,4 +1,4 @@
-"""The inner epoch of linear models in plain NumPy: the specification of ``lpnum_optim._core.epochs`` in code.
+"""The kernels of ``lpnum_optim._core.epochs`` in plain NumPy: their specification in code.
 
 Slow and obvious. ``lowbit_epoch`` gives the same codes as the compiled one, bit for bit, on every machine: it contains
 all rounding, all saturation and all random bits (their layout is told in ``_core/dither.h``).
@@ -141,9 +141,9 @@ def lowbit_epoch(
 
         margin = float(margins[i]) + dot_scale * float(np.dot(data[i], q))
         beta = (loss_slope(margin, float(targets[i]), loss) - float(anchors[i])) * beta_scale
-        beta_q = math.floor(max(-1e9, min(1e9, beta + uniform)))
-        clipped += not -beta_max <= beta_q <= beta_max
-        beta_q = max(-beta_max, min(beta_max, beta_q))
+        inside = -beta_max <= beta + uniform < beta_max + 1
+        beta_q = math.floor(beta + uniform) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
+        clipped += not inside
 
         step = sat(dither - beta_q * data[i] - h)
         q = np.clip(sat((q << 8) + step) >> 8, code_min, code_max)
@@ -155,3 +155,30 @@ def lowbit_epoch(
     if not observed:
         return 0.0, 0.0, 0.0
     return at_end / (observed * d), min(1.0, largest / code_max), clipped / len(samples)
+
+
+def row_products(x: Array, x_step: float, w: Array) -> Array:
+    """x_step * (x @ w) in the kernels' order: 16 lanes along the row, folded in halves."""
+    n, d = x.shape
+    pad = -d % 16
+    values = np.pad(x.astype(np.float64), ((0, 0), (0, pad)))
+    weights = np.pad(w, (0, pad))
+    lanes = np.zeros((n, 16))
+    for j in range(0, d, 16):
+        lanes = lanes + values[:, j : j + 16] * weights[j : j + 16]
+    while lanes.shape[1] > 1:
+        half = lanes.shape[1] // 2
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes[:, 0] * x_step
+
+
+def weighted_row_sum(x: Array, x_step: float, p: Array) -> Array:
+    """x_step * (x.T @ p) in the kernels' order: rows in groups of 8, each group summed before it joins the total."""
+    total = np.zeros(x.shape[1])
+    for i in range(0, len(x), 8):
+        terms = p[i : i + 8, None] * x[i : i + 8].astype(np.float64)
+        group = terms[0]
+        for term in terms[1:]:
+            group = group + term
+        total = total + group
+    return total * x_step

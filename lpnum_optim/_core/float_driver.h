@@ -1,9 +1,13 @@
 /* Included once per precision of the iterate (float_epoch.h sets REAL, VEC, LANES, V and FLOAT_EPOCH). */
 
-/* The last, incomplete vector of a row: never read beyond the row. */
-static ALWAYS_INLINE VEC FLOAT_EPOCH(load_tail)(const uint8_t *row, size_t from, size_t d, int kind) {
+/* The last, incomplete vector of a row, filled up with zeros; never reads beyond the end of the matrix. */
+static ALWAYS_INLINE VEC FLOAT_EPOCH(load_tail)(const uint8_t *row, size_t from, size_t d, const uint8_t *end,
+                                                int kind) {
+    const uint8_t *const at = row + from * x_item_size(kind);
+    if ((size_t)(end - at) >= LANES * x_item_size(kind)) /* copying element by element would stall the load */
+        return V(keep)(V(load)(at, kind), d - from);
     uint8_t tail[LANES * 8] = {0};
-    memcpy(tail, row + from * x_item_size(kind), (d - from) * x_item_size(kind));
+    memcpy(tail, at, (d - from) * x_item_size(kind));
     return V(load)(tail, kind);
 }
 
@@ -14,7 +18,7 @@ static ALWAYS_INLINE REAL FLOAT_EPOCH(fold)(const VEC *sum) {
 /* w -= ...; returns next . w. whole = number of complete vectors; w and h are padded to a multiple of LANES. */
 static ALWAYS_INLINE REAL FLOAT_EPOCH(float_step)(REAL *restrict w, const REAL *restrict h, const uint8_t *restrict x,
                                                   const uint8_t *restrict next, REAL b, REAL shrink, size_t d,
-                                                  int kind) {
+                                                  const uint8_t *end, int kind) {
     const size_t item = x_item_size(kind), whole = d / LANES;
     const VEC vb = V(set)(b), vs = V(set)(shrink);
     VEC sum[4] = {V(set)(0), V(set)(0), V(set)(0), V(set)(0)};
@@ -39,8 +43,8 @@ static ALWAYS_INLINE REAL FLOAT_EPOCH(float_step)(REAL *restrict w, const REAL *
     if (k + 1 < whole) WHOLE(k + 1, 1);
     if (k + 2 < whole) WHOLE(k + 2, 2);
     if (whole * LANES < d) {
-        const VEC x_tail = FLOAT_EPOCH(load_tail)(x, whole * LANES, d, kind);
-        const VEC next_tail = FLOAT_EPOCH(load_tail)(next, whole * LANES, d, kind);
+        const VEC x_tail = FLOAT_EPOCH(load_tail)(x, whole * LANES, d, end, kind);
+        const VEC next_tail = FLOAT_EPOCH(load_tail)(next, whole * LANES, d, end, kind);
         switch (whole & 3) {
             case 0: UPDATE(whole, 0, x_tail, next_tail); break;
             case 1: UPDATE(whole, 1, x_tail, next_tail); break;
@@ -56,7 +60,7 @@ static ALWAYS_INLINE REAL FLOAT_EPOCH(float_step)(REAL *restrict w, const REAL *
 static ALWAYS_INLINE int FLOAT_EPOCH(float_run)(const epoch_problem *p, REAL *w_out, int kind) {
     const size_t d = p->x.d, T = p->samples.count, padded = (d + LANES - 1) / LANES * LANES;
     const size_t row_bytes = d * x_item_size(kind), ahead = prefetch_distance(row_bytes);
-    const uint8_t *const rows = (const uint8_t *)p->x.data;
+    const uint8_t *const rows = (const uint8_t *)p->x.data, *const end = rows + p->x.n * row_bytes;
     if (!T) return EPOCH_OK;
 
     REAL *const memory = malloc(2 * padded * sizeof(REAL) + 64);
@@ -67,7 +71,7 @@ static ALWAYS_INLINE int FLOAT_EPOCH(float_run)(const epoch_problem *p, REAL *w_
 
     /* The first product: a step that changes nothing (beta = 0, h = 0, shrink = 1). */
     const uint8_t *first = rows + sample_at(&p->samples, 0) * row_bytes;
-    REAL product = FLOAT_EPOCH(float_step)(w, h, first, first, 0, 1, d, kind);
+    REAL product = FLOAT_EPOCH(float_step)(w, h, first, first, 0, 1, d, end, kind);
     for (size_t j = 0; j < d; j++) h[j] = (REAL)(p->step_size * p->direction[j]);
     const REAL shrink = (REAL)(1.0 - p->step_size * p->l2);
 
@@ -77,7 +81,7 @@ static ALWAYS_INLINE int FLOAT_EPOCH(float_run)(const epoch_problem *p, REAL *w_
         const double margin = p->margins[i] + p->x.step * (double)product;
         const double beta = p->step_size * (loss_slope(margin, p->targets[i], p->loss) - p->anchors[i]);
         product = FLOAT_EPOCH(float_step)(w, h, rows + i * row_bytes, rows + next * row_bytes, (REAL)(beta * p->x.step),
-                                          shrink, d, kind);
+                                          shrink, d, end, kind);
     }
     memcpy(w_out, w, d * sizeof(REAL));
     free(memory);

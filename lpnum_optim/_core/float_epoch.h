@@ -10,12 +10,6 @@
 
 #include <stdlib.h>
 
-#ifdef __GNUC__
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-#else
-#define ALWAYS_INLINE inline
-#endif
-
 #define REAL float
 #define VEC vf
 #define LANES VF_LANES

@@ -9,6 +9,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __GNUC__
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE inline
+#endif
+
 /* exp(a) for |a| <= 700, error about 1 ulp: a = k ln2 + r, |r| <= ln2/2, Taylor polynomial of degree 13 in Estrin's
  * order (first neglected term r^14/14! < 5e-18). k ln2 is split as in fdlibm: k * LN2_HI is exact. */
 static inline double loss_exp(double a) {
@@ -45,8 +51,9 @@ static inline size_t sample_at(const sample_list *s, size_t t) {
 
 enum { CACHE_LINE = 64 };
 
-/* Rows are visited in random order: without this every step waits for memory. */
-static inline void prefetch_row(const epoch_problem *p, size_t i, size_t row_bytes) {
+/* Rows are visited in random order: without this every step waits for memory. Always inlined, because gcc takes a
+ * function that only prefetches for one without effect and drops the calls. */
+static ALWAYS_INLINE void prefetch_row(const epoch_problem *p, size_t i, size_t row_bytes) {
 #ifdef __GNUC__
     const char *row = (const char *)p->x.data + i * row_bytes;
     for (size_t k = 0; k < row_bytes; k += CACHE_LINE) __builtin_prefetch(row + k, 0, 3);

@@ -1,24 +1,27 @@
 /* The loop around the steps; included once per width of the codes (lowbit_epoch.h sets CODE, FINE, FINE_MAX, BETA_MAX
  * and LOWBIT). LOWBIT(lowbit_step) does one update and returns the exact product of the next row with the new codes. */
 
-/* New rounding of step_size * (direction + l2 * z) onto the fine grid. */
+/* New rounding of step_size * (direction + l2 * z) onto the fine grid. In the padding D, q and thus h are zero. */
 static void LOWBIT(lowbit_refresh)(const lowbit_state *s, const int64_t *restrict fixed, int64_t shrink, ars_key key,
                                    uint64_t refresh) {
+    enum { BATCH = 8 * LOWBIT_BLOCK }; /* enough blocks at a time to hide the latency of the generator */
     const CODE *restrict z = (const CODE *)s->z;
     FINE *restrict h = (FINE *)s->h;
-    uint8_t bits[2 * LOWBIT_BLOCK];
-    uint64_t block = DITHER_REFRESH + refresh * (s->d_padded / LOWBIT_BLOCK * 8);
-    for (size_t j = 0; j < s->d_padded; j += LOWBIT_BLOCK, block += 8) {
-        ars_fill(bits, key, block, 8);
-        FINE fine[LOWBIT_BLOCK];
-        for (size_t c = 0; c < LOWBIT_BLOCK; c++) {
-            const int64_t random = (int64_t)((uint32_t)bits[2 * c] << 16 | (uint32_t)bits[2 * c + 1] << 24);
-            const int32_t v = (int32_t)((fixed[j + c] + shrink * z[j + c] + random) >> 32);
-            fine[c] = (FINE)lowbit_clip(v, -FINE_MAX - 1, FINE_MAX);
+    uint8_t bits[2 * BATCH];
+    uint64_t block = DITHER_REFRESH + refresh * (s->d_padded / 8);
+    for (size_t start = 0; start < s->d_padded; start += BATCH, block += BATCH / 8) {
+        const size_t stop = s->d_padded - start < BATCH ? s->d_padded : start + BATCH;
+        ars_fill(bits, key, block, (stop - start) / 8);
+        for (size_t j = start; j < stop; j += LOWBIT_BLOCK) {
+            const uint8_t *restrict word = bits + 2 * (j - start);
+            FINE fine[LOWBIT_BLOCK];
+            for (size_t c = 0; c < LOWBIT_BLOCK; c++) {
+                const uint32_t random = (uint32_t)word[2 * c] << 16 | (uint32_t)word[2 * c + 1] << 24;
+                const int32_t v = (int32_t)((fixed[j + c] + shrink * z[j + c] + (int64_t)random) >> 32);
+                fine[c] = (FINE)lowbit_clip(v, -FINE_MAX - 1, FINE_MAX);
+            }
+            LOWBIT(lowbit_store_h)(h + j, fine);
         }
-        for (size_t c = j; c < j + LOWBIT_BLOCK; c++) /* a fraction in the padding would move z there */
-            if (c >= s->d) fine[c - j] = 0;
-        LOWBIT(lowbit_store_h)(h + j, fine);
     }
 }
 
@@ -37,7 +40,9 @@ static void LOWBIT(lowbit_observe)(const lowbit_state *s, size_t *at_end, int *l
     *largest = reach > *largest ? reach : *largest;
 }
 
-static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iterate, lowbit_report *report) {
+/* variant is a constant at every call. */
+static ALWAYS_INLINE int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iterate,
+                                            lowbit_report *report, int variant) {
     const size_t d = p->x.d, d_padded = (d + LOWBIT_BLOCK - 1) / LOWBIT_BLOCK * LOWBIT_BLOCK, T = p->samples.count;
     const ars_key key = {iterate->seed, iterate->stream};
     const uint8_t *const rows = (const uint8_t *)p->x.data;
@@ -57,16 +62,14 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
     memset(z + d, 0, (d_padded - d) * sizeof(CODE));
     ars_fill(base, key, 0, d_padded / 16);
 
-    const int is_signed = p->x.kind == X_INT8;
-    const lowbit_state state = {d, d_padded, is_signed ? 0x80 : 0, is_signed ? 128 : 0,
-                                iterate->code_min, iterate->code_max, z, base, h};
+    const lowbit_state state = {d, d_padded, rows + p->x.n * d, iterate->code_min, iterate->code_max, z, base, h};
     const double dot_scale = p->x.step * iterate->step;
     const double beta_scale = p->step_size * p->x.step / iterate->step * (1 << LOWBIT_SHIFT);
     const size_t refresh_steps = (size_t)lowbit_refresh_steps(p->step_size, p->l2), ahead = prefetch_distance(d);
     size_t clipped = 0, at_end = 0, observed = 0;
     int largest = 0;
 
-    int64_t product = T ? LOWBIT(lowbit_dot)(&state, rows + sample_at(&p->samples, 0) * d) : 0;
+    int64_t product = T ? LOWBIT(lowbit_dot)(&state, rows + sample_at(&p->samples, 0) * d, variant) : 0;
     for (size_t start = 0, refresh = 0; start < T; start += refresh_steps, refresh++) {
         const size_t stop = T - start < refresh_steps ? T : start + refresh_steps;
         LOWBIT(lowbit_refresh)(&state, fixed, shrink, key, refresh);
@@ -78,7 +81,7 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
             const double margin = p->margins[i] + dot_scale * (double)product;
             const double beta = (loss_slope(margin, p->targets[i], p->loss) - p->anchors[i]) * beta_scale;
             const int beta_q = lowbit_beta(beta + dither_uniform(step_words), BETA_MAX, &clipped);
-            product = LOWBIT(lowbit_step)(&state, rows + i * d, rows + next * d, step_words, beta_q);
+            product = LOWBIT(lowbit_step)(&state, rows + i * d, rows + next * d, step_words, beta_q, variant);
         }
         LOWBIT(lowbit_observe)(&state, &at_end, &largest);
         observed++;
@@ -90,4 +93,11 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
     report->range_used = largest >= iterate->code_max ? 1.0 : (double)largest / iterate->code_max;
     report->beta_saturated = T ? (double)clipped / (double)T : 0.0;
     return EPOCH_OK;
+}
+
+static int LOWBIT(lowbit_dispatch)(const epoch_problem *p, const lowbit_iterate *z, lowbit_report *report) {
+    const int clips = z->code_min > -FULL_RANGE - 1 || z->code_max < FULL_RANGE;
+    if (p->x.kind == X_INT8)
+        return clips ? LOWBIT(lowbit_run)(p, z, report, SIGNED_DATA | CLIPS) : LOWBIT(lowbit_run)(p, z, report, SIGNED_DATA);
+    return clips ? LOWBIT(lowbit_run)(p, z, report, CLIPS) : LOWBIT(lowbit_run)(p, z, report, 0);
 }

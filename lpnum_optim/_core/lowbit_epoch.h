@@ -19,11 +19,13 @@
 
 enum { LOWBIT_BLOCK = 64, LOWBIT_SHIFT = 8, LOWBIT_MAX_REFRESH = 64 };
 
+/* Variants compiled separately: data int8 instead of uint8; codes that do not use the whole range of their storage. */
+enum { SIGNED_DATA = 1, CLIPS = 2 };
+
 /* What a step needs besides the row and beta. z, base, h have d_padded entries; coordinates from d on stay zero. */
 typedef struct {
     size_t d, d_padded;
-    uint8_t flip;  /* 0x80 turns int8 data into biased unsigned bytes, 0 leaves uint8 data alone */
-    int bias;      /* what flip added: code = (byte ^ flip) - bias */
+    const uint8_t *end; /* of the matrix */
     int code_min, code_max;
     void *z;
     const uint8_t *base;
@@ -52,6 +54,8 @@ static inline int lowbit_beta(double v, int limit, size_t *clipped) {
     return q - (q > v);
 }
 
+static ALWAYS_INLINE int lowbit_data(uint8_t byte, int variant) { return variant & SIGNED_DATA ? (int8_t)byte : byte; }
+
 static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : v; }
 
 #include "lowbit_step8.h"
@@ -61,23 +65,26 @@ static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > 
 #define FINE int16_t
 #define FINE_MAX 32767
 #define BETA_MAX 127
+#define FULL_RANGE 127
 #define LOWBIT(f) f##8
 #include "lowbit_driver.h"
 #undef CODE
 #undef FINE
 #undef FINE_MAX
 #undef BETA_MAX
+#undef FULL_RANGE
 #undef LOWBIT
 
 #define CODE int16_t
 #define FINE int32_t
 #define FINE_MAX 8388607
 #define BETA_MAX 32767
+#define FULL_RANGE 32767
 #define LOWBIT(f) f##16
 #include "lowbit_driver.h"
 
 static int lowbit_epoch(const epoch_problem *p, const lowbit_iterate *z, lowbit_report *report) {
-    return z->wide ? lowbit_run16(p, z, report) : lowbit_run8(p, z, report);
+    return z->wide ? lowbit_dispatch16(p, z, report) : lowbit_dispatch8(p, z, report);
 }
 
 #endif /* LPNUM_LOWBIT_EPOCH_H */

@@ -12,14 +12,14 @@
 enum { PRODUCT_ROWS = 4, SUM_ROWS = 8 };
 
 /* Vector k of a row; the last, incomplete one is filled up with zeros. */
-static ALWAYS_INLINE vd product_load(const uint8_t *row, size_t k, size_t d, int kind) {
+static ALWAYS_INLINE vd product_load(const uint8_t *row, size_t k, size_t d, const uint8_t *end, int kind) {
     const size_t from = k * VD_LANES;
-    return from + VD_LANES <= d ? vd_load(row + from * x_item_size(kind), kind) : load_tail_f64(row, from, d, kind);
+    return from + VD_LANES <= d ? vd_load(row + from * x_item_size(kind), kind) : load_tail_f64(row, from, d, end, kind);
 }
 
 /* out[r] = row r . w for `rows` (constant) rows; w is padded to a multiple of 16 with zeros. */
 static ALWAYS_INLINE void product_rows(const uint8_t *restrict x, const double *restrict w, size_t d, double step,
-                                       double *restrict out, size_t rows, int kind) {
+                                       double *restrict out, size_t rows, const uint8_t *end, int kind) {
     const size_t row_bytes = d * x_item_size(kind), vectors = d / (2 * VD_LANES) * 2;
     vd even[PRODUCT_ROWS], odd[PRODUCT_ROWS];
     for (size_t r = 0; r < rows; r++) even[r] = odd[r] = vd_set(0.0);
@@ -33,7 +33,7 @@ static ALWAYS_INLINE void product_rows(const uint8_t *restrict x, const double *
     }
     for (size_t k = vectors; k * VD_LANES < d; k++)
         for (size_t r = 0; r < rows; r++) {
-            const vd v = vd_mul(product_load(x + r * row_bytes, k, d, kind), vd_load_f64(w + k * VD_LANES));
+            const vd v = vd_mul(product_load(x + r * row_bytes, k, d, end, kind), vd_load_f64(w + k * VD_LANES));
             if (k & 1)
                 odd[r] = vd_add(odd[r], v);
             else
@@ -44,28 +44,28 @@ static ALWAYS_INLINE void product_rows(const uint8_t *restrict x, const double *
 
 static ALWAYS_INLINE int product_run(const data_matrix *x, const double *w, double *out, int kind) {
     const size_t d = x->d, padded = (d + 15) / 16 * 16, row_bytes = d * x_item_size(kind);
-    const uint8_t *row = (const uint8_t *)x->data;
+    const uint8_t *row = (const uint8_t *)x->data, *const end = row + x->n * row_bytes;
     double *const w_padded = calloc(padded ? padded : 1, sizeof(double));
     if (!w_padded) return EPOCH_NO_MEMORY;
     memcpy(w_padded, w, d * sizeof(double));
     size_t i = 0;
     for (; i + PRODUCT_ROWS <= x->n; i += PRODUCT_ROWS, row += PRODUCT_ROWS * row_bytes)
-        product_rows(row, w_padded, d, x->step, out + i, PRODUCT_ROWS, kind);
-    for (; i < x->n; i++, row += row_bytes) product_rows(row, w_padded, d, x->step, out + i, 1, kind);
+        product_rows(row, w_padded, d, x->step, out + i, PRODUCT_ROWS, end, kind);
+    for (; i < x->n; i++, row += row_bytes) product_rows(row, w_padded, d, x->step, out + i, 1, end, kind);
     free(w_padded);
     return EPOCH_OK;
 }
 
 /* total += sum of p[r] * row r; total is padded to a multiple of 8. */
 static ALWAYS_INLINE void sum_rows(const uint8_t *restrict x, const double *restrict p, size_t d,
-                                   double *restrict total, size_t rows, int kind) {
+                                   double *restrict total, size_t rows, const uint8_t *end, int kind) {
     const size_t row_bytes = d * x_item_size(kind), whole = d / VD_LANES;
     for (size_t k = 0; k * VD_LANES < d; k++) {
         vd sum;
         for (size_t r = 0; r < rows; r++) {
             const uint8_t *row = x + r * row_bytes;
             const vd v = k < whole ? vd_load(row + k * VD_LANES * x_item_size(kind), kind)
-                                   : load_tail_f64(row, k * VD_LANES, d, kind);
+                                   : load_tail_f64(row, k * VD_LANES, d, end, kind);
             const vd term = vd_mul(vd_set(p[r]), v);
             sum = r ? vd_add(sum, term) : term;
         }
@@ -75,13 +75,13 @@ static ALWAYS_INLINE void sum_rows(const uint8_t *restrict x, const double *rest
 
 static ALWAYS_INLINE int sum_run(const data_matrix *x, const double *p, double *out, int kind) {
     const size_t d = x->d, padded = (d + 7) / 8 * 8, row_bytes = d * x_item_size(kind);
-    const uint8_t *row = (const uint8_t *)x->data;
+    const uint8_t *row = (const uint8_t *)x->data, *const end = row + x->n * row_bytes;
     double *const total = calloc(padded ? padded : 1, sizeof(double));
     if (!total) return EPOCH_NO_MEMORY;
     size_t i = 0;
     for (; i + SUM_ROWS <= x->n; i += SUM_ROWS, row += SUM_ROWS * row_bytes)
-        sum_rows(row, p + i, d, total, SUM_ROWS, kind);
-    if (i < x->n) sum_rows(row, p + i, d, total, x->n - i, kind);
+        sum_rows(row, p + i, d, total, SUM_ROWS, end, kind);
+    if (i < x->n) sum_rows(row, p + i, d, total, x->n - i, end, kind);
     for (size_t j = 0; j < d; j++) out[j] = total[j] * x->step;
     free(total);
     return EPOCH_OK;

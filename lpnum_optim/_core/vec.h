@@ -1,4 +1,5 @@
 /* The few vector operations of the floating-point kernels: vf = 16 float32, vd = 8 float64, at every SIMD level.
+ * keep(a, count) clears the lanes from count (1 .. lanes) on.
  *
  * The width is the same everywhere, so lane sums, and with them the results, have the same bits at every level. */
 #ifndef LPNUM_VEC_H
@@ -29,7 +30,9 @@ static inline vf vf_load_f64(const double *p) {
     const __m256 a = _mm512_cvtpd_ps(_mm512_loadu_pd(p)), b = _mm512_cvtpd_ps(_mm512_loadu_pd(p + 8));
     return _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
 }
+static inline vf vf_keep(vf a, size_t count) { return _mm512_maskz_mov_ps((__mmask16)((1u << count) - 1), a); }
 static inline vd vd_set(double a) { return _mm512_set1_pd(a); }
+static inline vd vd_keep(vd a, size_t count) { return _mm512_maskz_mov_pd((__mmask8)((1u << count) - 1), a); }
 static inline vd vd_add(vd a, vd b) { return _mm512_add_pd(a, b); }
 static inline vd vd_sub(vd a, vd b) { return _mm512_sub_pd(a, b); }
 static inline vd vd_mul(vd a, vd b) { return _mm512_mul_pd(a, b); }
@@ -76,6 +79,17 @@ static inline vd vd_add(vd x, vd y) { return VEC2(vd, _mm256_add_pd); }
 static inline vd vd_sub(vd x, vd y) { return VEC2(vd, _mm256_sub_pd); }
 static inline vd vd_mul(vd x, vd y) { return VEC2(vd, _mm256_mul_pd); }
 #undef VEC2
+static const int32_t vec_keep[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+static inline __m256 vec_mask(const int32_t *p) { return _mm256_loadu_ps((const float *)p); }
+static inline vf vf_keep(vf x, size_t count) {
+    const int32_t *mask = vec_keep + 16 - count;
+    return (vf){_mm256_and_ps(x.a, vec_mask(mask)), _mm256_and_ps(x.b, vec_mask(mask + 8))};
+}
+static inline vd vd_keep(vd x, size_t count) {
+    const int32_t *mask = vec_keep + 16 - 2 * count;
+    return (vd){_mm256_and_pd(x.a, _mm256_castps_pd(vec_mask(mask))),
+                _mm256_and_pd(x.b, _mm256_castps_pd(vec_mask(mask + 8)))};
+}
 static inline void vd_store(double *p, vd x) { _mm256_storeu_pd(p, x.a), _mm256_storeu_pd(p + 4, x.b); }
 static inline vd vd_load_f64(const double *p) { return (vd){_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
 static inline vd vd_load_f32(const float *p) {
@@ -120,6 +134,10 @@ typedef struct {
     VEC_LOAD(type, type##_load_i8, lanes, real, int8_t)                                    \
     VEC_LOAD(type, type##_load_u8, lanes, real, uint8_t)                                   \
     static inline void type##_store(real *p, type x) { memcpy(p, x.v, sizeof(x.v)); }      \
+    static inline type type##_keep(type x, size_t count) {                                 \
+        for (size_t l = count; l < lanes; l++) x.v[l] = 0;                                 \
+        return x;                                                                          \
+    }                                                                                      \
     static inline type type##_set(real a) {                                                \
         type r;                                                                            \
         for (int l = 0; l < lanes; l++) r.v[l] = a;                                        \

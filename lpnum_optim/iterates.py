@@ -117,7 +117,7 @@ class Quantized:
 
     @staticmethod
     def _first_offset(x0: Vector) -> Vector | None:
-        return None
+        return None  # zero
 
     @property
     def scale(self) -> float:
@@ -138,12 +138,16 @@ class Quantized:
 
     def move_to(self, w: Vector) -> None:
         """Round w to the nearest point of the grid (a start should not depend on the seed)."""
-        low, high = self.array.format.code_min, self.array.format.code_max
-        self.array.codes[...] = np.clip(np.rint(w / self.scale), low, high).astype(self.array.codes.dtype)
+        self.array.codes[...] = lpnum.encode(w / self.scale, self.array.format, rounding="nearest-even")
 
     def change_scale(self, factor: float) -> None:
-        """Round the values onto a grid `factor` times as wide."""
-        self.array = self.array.rescale(scale=self.scale * factor)
+        """Round the values onto a grid `factor` times as wide.
+
+        The codes alone are re-scaled: next to a large offset the differences of a fine grid would drown in float64.
+        """
+        w = self.array
+        z = LPArray(w.codes, w.format, w.scale, rounding=w.rounding, rng=self.rng).rescale(scale=w.scale * factor)
+        self.array = LPArray(z.codes, w.format, z.scale, w.offset, rounding=w.rounding, rng=self.rng)
 
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
@@ -181,7 +185,6 @@ class BitCentered(Quantized):
 
     def move_to(self, w: Vector) -> None:
         """offset <- w, codes <- 0."""
-        self.array.codes[...] = 0
         self.array = lpnum.zeros(
-            len(w), dtype=self.array.format, scale=self.scale, offset=w.copy(), rounding=self.array.rounding, rng=self.rng
+            len(w), dtype=self.array.format, scale=self.scale, offset=w, rounding=self.array.rounding, rng=self.rng
         )

@@ -105,7 +105,7 @@ class FiniteSum:
         if isinstance(rows, LPArray):
             if rows.codes.dtype.itemsize > 1 or np.ndim(rows.scale) or np.any(rows.offset):
                 return KernelData(np.ascontiguousarray(rows.dequantize(), dtype=np.float64), 1.0)
-            rows, step = rows.codes, float(rows.scale) * 2.0 ** -(rows.format.frac or 0)
+            rows, step = rows.codes, float(rows.scale) * rows.format.unit
         rows = np.ascontiguousarray(rows)
         if rows.dtype.itemsize == 1:
             # The integer step multiplies codes by an 8-bit factor: with codes of 0 and 1 that product would reach

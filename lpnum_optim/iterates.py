@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-import lpnum
 import numpy as np
+from numpy.typing import NDArray
+
+import lpnum
 from lpnum import LPArray
 from lpnum.random import CounterRNG
-from numpy.typing import NDArray
 
 from ._core.epochs import float_epoch, lowbit_epoch
 from .gradients import LinearTerms
@@ -60,7 +61,9 @@ class IterateStorage(Protocol):
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
 
-    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+    def run_compiled(
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+    ) -> Report:
         """All steps of `samples` in one compiled call."""
 
 
@@ -93,7 +96,9 @@ class FullPrecision:
         """There is no grid."""
         return Report(float("nan"), float("nan"))
 
-    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+    def run_compiled(
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+    ) -> Report:
         """The float epoch, with w itself as z."""
         rows, step = problem.kernel_data
         float_epoch(
@@ -155,7 +160,9 @@ class Quantized:
         at_end = (codes == high) | (codes == self.array.format.code_min)
         return Report(float(np.mean(at_end)), min(1.0, float(np.max(np.abs(codes))) / high))
 
-    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+    def run_compiled(
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+    ) -> Report:
         """The integer epoch on the codes, in place."""
         rows, step = problem.kernel_data
         fmt = self.array.format
@@ -180,11 +187,11 @@ class BitCentered(Quantized):
         return np.asarray(self.array.offset, dtype=np.float64)
 
     def begin_epoch(self, scale: float) -> None:
-        """offset <- current values, codes <- 0, scale <- new."""
+        """Move the offset to the current values, zero the codes, take the new scale."""
         self.array.recenter(scale=scale)
 
     def move_to(self, w: Vector) -> None:
-        """offset <- w, codes <- 0."""
+        """Move the offset to w, zero the codes."""
         self.array = lpnum.zeros(
             len(w), dtype=self.array.format, scale=self.scale, offset=w, rounding=self.array.rounding, rng=self.rng
         )

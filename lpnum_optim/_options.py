@@ -35,7 +35,7 @@ class Options:
     compiled: bool
 
 
-def check(problem: FiniteSum | FunctionSum, method: str, storage: type, given: dict[str, Any]) -> Options:
+def check(problem: FiniteSum | FunctionSum, method: str, storage: type, **given: Any) -> Options:
     """Check everything that can be checked before the first gradient."""
     if not isinstance(problem, (FiniteSum, FunctionSum)):
         raise TypeError(
@@ -90,7 +90,9 @@ def _use_compiled(problem: FiniteSum | FunctionSum, storage: type, rounding: str
     if not isinstance(problem, FiniteSum):
         reason = "it needs a FiniteSum"
     elif issubclass(storage, Quantized) and not problem.kernel_data.is_codes:
-        reason = "low-precision iterates need 8-bit data with one scale and no offset: lpnum.array(X, dtype=lpnum.fixed8)"
+        reason = (
+            "low-precision iterates need 8-bit data with one scale and no offset: lpnum.array(X, dtype=lpnum.fixed8)"
+        )
     elif issubclass(storage, Quantized) and rounding != "stochastic":
         reason = f"it rounds stochastically only, not {rounding!r}"
     if reason and engine == "compiled":
@@ -114,5 +116,7 @@ def callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
     items = [] if callback is None else [callback] if callable(callback) else list(callback)
     for item in items:
         if not callable(item):
-            raise TypeError(f"minimize: callback {item!r} is not callable; pass a function of the state, or a list of them")
+            raise TypeError(
+                f"minimize: callback {item!r} is not callable; pass a function of the state, or a list of them"
+            )
     return items

@@ -123,4 +123,5 @@ class ProgressBar:
 
 def call_all(callbacks: list[Callback], state: State) -> bool:
     """Call every callback; True if one of them asked to stop."""
-    return any([bool(callback(state)) for callback in callbacks])
+    answers = [callback(state) for callback in callbacks]  # a list: no answer may keep another callback from its call
+    return any(answers)

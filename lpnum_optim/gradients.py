@@ -87,10 +87,11 @@ class VarianceReduced:
         return sample_gradient(i, w) - sample_gradient(i, self.snapshot) + self.evaluation.gradient
 
     def linear_terms(self, center: Vector | None) -> LinearTerms:
-        """Anchors l'(x_i.s, y_i); the penalty of the two component gradients leaves l2 (w - s) = l2 (center - s) + l2 z."""
+        """Anchors l'(x_i.s, y_i); of the penalty of both gradients remains l2 (w - s) = l2 (center - s) + l2 z."""
         assert isinstance(self.problem, FiniteSum)
         _, gradient, margins, slopes = self.evaluation
-        assert margins is not None and slopes is not None
+        assert margins is not None
+        assert slopes is not None
         if center is None:
             return LinearTerms(np.zeros_like(margins), slopes, gradient - self.problem.l2 * self.snapshot)
         # A bit-centered iterate is centered on the snapshot: its margins are known and the penalty term is exactly 0.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-import lpnum
 import numpy as np
+from numpy.typing import NDArray
+
+import lpnum
 from lpnum import LPArray
 from lpnum.random import CounterRNG
-from numpy.typing import NDArray
 
 from ._core.epochs import float_epoch, lowbit_epoch
 from .gradients import LinearTerms
@@ -60,7 +61,9 @@ class IterateStorage(Protocol):
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
 
-    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+    def run_compiled(
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+    ) -> Report:
         """All steps of `samples` in one compiled call."""
 
 
@@ -93,7 +96,9 @@ class FullPrecision:
         """There is no grid."""
         return Report(float("nan"), float("nan"))
 
-    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+    def run_compiled(
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+    ) -> Report:
         """The float epoch, with w itself as z."""
         rows, step = problem.kernel_data
         float_epoch(
@@ -117,7 +122,7 @@ class Quantized:
 
     @staticmethod
     def _first_offset(x0: Vector) -> Vector | None:
-        return None
+        return None  # zero
 
     @property
     def scale(self) -> float:
@@ -138,12 +143,16 @@ class Quantized:
 
     def move_to(self, w: Vector) -> None:
         """Round w to the nearest point of the grid (a start should not depend on the seed)."""
-        low, high = self.array.format.code_min, self.array.format.code_max
-        self.array.codes[...] = np.clip(np.rint(w / self.scale), low, high).astype(self.array.codes.dtype)
+        self.array.codes[...] = lpnum.encode(w / self.scale, self.array.format, rounding="nearest-even")
 
     def change_scale(self, factor: float) -> None:
-        """Round the values onto a grid `factor` times as wide."""
-        self.array = self.array.rescale(scale=self.scale * factor)
+        """Round the values onto a grid `factor` times as wide.
+
+        The codes alone are re-scaled: next to a large offset the differences of a fine grid would drown in float64.
+        """
+        w = self.array
+        z = LPArray(w.codes, w.format, w.scale, rounding=w.rounding, rng=self.rng).rescale(scale=w.scale * factor)
+        self.array = LPArray(z.codes, w.format, z.scale, w.offset, rounding=w.rounding, rng=self.rng)
 
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
@@ -151,7 +160,9 @@ class Quantized:
         at_end = (codes == high) | (codes == self.array.format.code_min)
         return Report(float(np.mean(at_end)), min(1.0, float(np.max(np.abs(codes))) / high))
 
-    def run_compiled(self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]) -> Report:
+    def run_compiled(
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+    ) -> Report:
         """The integer epoch on the codes, in place."""
         rows, step = problem.kernel_data
         fmt = self.array.format
@@ -176,12 +187,11 @@ class BitCentered(Quantized):
         return np.asarray(self.array.offset, dtype=np.float64)
 
     def begin_epoch(self, scale: float) -> None:
-        """offset <- current values, codes <- 0, scale <- new."""
+        """Move the offset to the current values, zero the codes, take the new scale."""
         self.array.recenter(scale=scale)
 
     def move_to(self, w: Vector) -> None:
-        """offset <- w, codes <- 0."""
-        self.array.codes[...] = 0
+        """Move the offset to w, zero the codes."""
         self.array = lpnum.zeros(
-            len(w), dtype=self.array.format, scale=self.scale, offset=w.copy(), rounding=self.array.rounding, rng=self.rng
+            len(w), dtype=self.array.format, scale=self.scale, offset=w, rounding=self.array.rounding, rng=self.rng
         )

@@ -42,23 +42,23 @@ class Loss:
 
 
 def squared(margins: Vector, targets: Vector) -> Vector:
-    """(m - y)^2 / 2"""
+    """Return (m - y)^2 / 2."""
     residual = margins - targets
     return 0.5 * residual * residual
 
 
 def squared_derivative(margins: Vector, targets: Vector) -> Vector:
-    """m - y"""
+    """Return m - y."""
     return margins - targets
 
 
 def logistic(margins: Vector, targets: Vector) -> Vector:
-    """log(1 + exp(-y m)), y in {-1, +1}"""
+    """Return log(1 + exp(-y m)), y in {-1, +1}."""
     return np.logaddexp(0.0, -targets * margins)
 
 
 def logistic_derivative(margins: Vector, targets: Vector) -> Vector:
-    """-y / (1 + exp(y m))
+    """Return -y / (1 + exp(y m)).
 
     Written with exp(-|y m|), so it neither overflows nor loses relative accuracy in the tails: differences of two of
     these values drive a bit-centered step, and their error would be its floor.

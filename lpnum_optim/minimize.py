@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from lpnum.random import CounterRNG
 from numpy.typing import ArrayLike, NDArray
+
+from lpnum.random import CounterRNG
 
 from . import _options as options
 from ._checks import choice
@@ -130,10 +131,12 @@ def minimize(
     >>> r.converged, r.iterate.codes.dtype, bool(np.linalg.norm(problem.gradient(r.x)) <= 1e-10)
     (True, dtype('int8'), True)
     """
-    given = dict(bits=bits, epochs=epochs, step_size=step_size, inner_steps=inner_steps, scale=scale, mu=mu, tol=tol,
-                 x0=x0, seed=seed, rounding=rounding, engine=engine)  # fmt: skip
     row = METHODS[choice("minimize", "method", method, METHODS)]
-    o = options.check(problem, method, row.iterate, given)
+    o = options.check(
+        problem, method, row.iterate,
+        bits=bits, epochs=epochs, step_size=step_size, inner_steps=inner_steps, scale=scale, mu=mu, tol=tol, x0=x0,
+        seed=seed, rounding=rounding, engine=engine,
+    )  # fmt: skip
     callbacks = options.callbacks(callback)
     bar = ProgressBar(label=f"{method} {o.bits}-bit" if row.iterate.quantized else method) if progress else None
     run = _Run(problem, method, row, o, [*callbacks, *([bar] if bar else [])])
@@ -160,9 +163,11 @@ class _Run:
         self.status, self.message = EPOCHS_EXHAUSTED, ""
         self.step_size = float("nan")
         self.iterate: IterateStorage = FullPrecision(o.x0)
+        self.scale = float("nan")
         self.rule: ScaleRule = Given(1.0)
         self.evaluation: Evaluation = problem.evaluate(o.x0)
         self.report = Report(float("nan"), float("nan"))
+        self.best_norm = float("inf")
         self._keep_best(o.x0)
 
     def start(self) -> None:
@@ -174,7 +179,7 @@ class _Run:
             )
         self.reference = norm if not np.any(o.x0) else max(norm, self.problem.evaluate(np.zeros_like(o.x0)).grad_norm)
         if norm <= o.tol:
-            self._record(o.x0)
+            call_all(self.callbacks, self._state(o.x0))
             self.end(CONVERGED, _reached(norm, o.tol))
             return
         self.step_size = o.step_size or options.automatic_step(self.problem, o)
@@ -182,10 +187,8 @@ class _Run:
         self.samples = np.random.default_rng(o.seed)
         if self.row.iterate.quantized:
             self.rule = self._scale_rule()
-            state = self._state(o.x0)
-            self.iterate = self.row.iterate(
-                o.x0, bits=o.bits, scale=self.rule.start(state), rounding=o.rounding, rng=self.rng
-            )
+            self.scale = self.rule.start(self._state(o.x0))
+            self.iterate = self.row.iterate(o.x0, bits=o.bits, scale=self.scale, rounding=o.rounding, rng=self.rng)
             self.evaluation = self.problem.evaluate(self.iterate.value())  # a fixed grid has rounded the start
             self.report = self.iterate.observe()
             self._keep_best(self.iterate.value())
@@ -201,14 +204,15 @@ class _Run:
                 self.end(EPOCHS_EXHAUSTED, f"the {o.epochs} epochs are used up; gradient norm {self.best_norm:.3g}")
                 break
             started = time.perf_counter()
-            w, before = self.iterate.value(), self.evaluation
-            self.estimate.take_snapshot(w, before)
-            self.iterate.begin_epoch(self.rule.start(self._state(w)))
+            w = self.iterate.value()
+            self.estimate.take_snapshot(w, self.evaluation)
+            if self.epoch > 0 and self.row.iterate is BitCentered:
+                self.scale = self.rule.start(self._state(w))
+            self.iterate.begin_epoch(self.scale)
             self._inner_steps()
             w_new = self.iterate.value()
-            finite = bool(np.isfinite(w_new).all())
-            after = self.problem.evaluate(w_new) if finite else None
-            norm = after.grad_norm if after else float("inf")
+            after = self._evaluate(w_new)
+            norm = after.grad_norm
             self.epoch += 1
             self.passes += self.estimate.passes(o.inner_steps)
             if self.rule.finish(self.last_report, norm):
@@ -216,17 +220,22 @@ class _Run:
                 w_new, after = self.best_x, self.best_evaluation
                 self.iterate.move_to(w_new)
             self.seconds += time.perf_counter() - started
-            if after is None or not after.grad_norm <= DIVERGENCE * self.reference:
-                self.evaluation = after or Evaluation(float("inf"), np.full_like(w, np.inf))
-                self._record(w_new)
-                self.end(DIVERGED, self._divergence(norm))
-                break
             self.evaluation = after
             self._keep_best(w_new)
-            if call_all(self.callbacks, self._state(w_new)):
+            stop = call_all(self.callbacks, self._state(w_new))
+            if not after.grad_norm <= DIVERGENCE * self.reference:
+                self.end(DIVERGED, self._divergence(norm))
+            elif stop:
                 self.end(STOPPED, f"stopped by the callback after epoch {self.epoch}")
             if after.grad_norm <= o.tol:
                 self.end(CONVERGED, _reached(after.grad_norm, o.tol))
+
+    def _evaluate(self, w: Vector) -> Evaluation:
+        """The pass over the data after an epoch; a run that has diverged may be anywhere."""
+        if not np.isfinite(w).all():
+            return Evaluation(float("inf"), np.full_like(w, np.inf))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.problem.evaluate(w)
 
     def _inner_steps(self) -> None:
         """The steps of one epoch, in the segments the scale rule asks for."""
@@ -245,7 +254,7 @@ class _Run:
         self.report = Report(saturated / len(segments), self.report.range_used)
 
     def _readable_segment(self, samples: NDArray[np.int64]) -> Report:
-        """The inner loop of every method. With a bit-centered array this is the whole of HALP between two re-centerings."""
+        """The inner loop of every method; with a bit-centered array it is all of HALP between two re-centerings."""
         w = self.iterate
         for i in samples:
             w.array -= self.step_size * self.estimate(int(i), w.value())
@@ -260,7 +269,7 @@ class _Run:
         o = self.o
         if o.mu is not None:
             return paper_rule(o.mu, o.bits)
-        if o.scale != "auto":
+        if not isinstance(o.scale, str):
             return Given(o.scale)
         if self.row.iterate is BitCentered:
             return Automatic(o.bits, self.step_size, o.inner_steps)
@@ -280,13 +289,11 @@ class _Run:
             self.iterate.scale, *self.report,
         )  # fmt: skip
 
-    def _record(self, w: Vector) -> None:
-        self.trace(self._state(w))
-
     def _keep_best(self, w: Vector) -> None:
         """The best iterate, by its gradient norm, survives whatever follows."""
-        if not self.trace.rows or self.evaluation.grad_norm < self.best_norm:
-            self.best_x, self.best_evaluation, self.best_norm = w, self.evaluation, self.evaluation.grad_norm
+        norm = self.evaluation.grad_norm
+        if not self.trace.rows or norm < self.best_norm:
+            self.best_x, self.best_evaluation, self.best_norm = w, self.evaluation, norm
             self.best_array = self.iterate.array.copy()
 
     def _divergence(self, norm: float) -> str:

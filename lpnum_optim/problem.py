@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from lpnum import LPArray
 from numpy.typing import ArrayLike, NDArray
+
+from lpnum import LPArray
 
 from ._checks import finite, integer, real, vector
 from ._core.epochs import row_products, weighted_row_sum
@@ -96,16 +97,18 @@ class FiniteSum:
         self.y = self.loss.targets(vector("FiniteSum", "y", y, self.n_samples))
 
     def __repr__(self) -> str:
-        return f"FiniteSum(n_samples={self.n_samples}, n_features={self.n_features}, loss={self.loss.name!r}, l2={self.l2:g})"
+        shape = f"n_samples={self.n_samples}, n_features={self.n_features}"
+        return f"FiniteSum({shape}, loss={self.loss.name!r}, l2={self.l2:g})"
 
     @cached_property
     def kernel_data(self) -> KernelData:
         """The data matrix for the kernels; 8-bit codes where the data allow it."""
-        rows, step = self.X, 1.0
+        rows: Any = self.X
+        step = 1.0
         if isinstance(rows, LPArray):
             if rows.codes.dtype.itemsize > 1 or np.ndim(rows.scale) or np.any(rows.offset):
                 return KernelData(np.ascontiguousarray(rows.dequantize(), dtype=np.float64), 1.0)
-            rows, step = rows.codes, float(rows.scale) * 2.0 ** -(rows.format.frac or 0)
+            rows, step = rows.codes, float(rows.scale) * rows.format.unit
         rows = np.ascontiguousarray(rows)
         if rows.dtype.itemsize == 1:
             # The integer step multiplies codes by an 8-bit factor: with codes of 0 and 1 that product would reach
@@ -261,7 +264,9 @@ class FunctionSum:
 
 def _as_matrix(X: Any) -> NDArray[Any]:
     if hasattr(X, "toarray") and not isinstance(X, np.ndarray):
-        raise TypeError(f"FiniteSum: X is a sparse {type(X).__name__}; pass X.toarray() (sparse data are not supported)")
+        raise TypeError(
+            f"FiniteSum: X is a sparse {type(X).__name__}; pass X.toarray() (sparse data are not supported)"
+        )
     array = np.asarray(X)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"FiniteSum: X has dtype {array.dtype}; expected floats, integers, or an lpnum.LPArray")

@@ -1,0 +1,7 @@
+"""``python -m lpnum_optim``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

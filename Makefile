@@ -77,16 +77,17 @@ $(VENV)/stamp-build-requires: $(VENV)/stamp-venv pyproject.toml
 	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $@
 	@$(PIP) install -r $@
 
+# The first time, and when the metadata changed, pip installs the clone in place, which compiles; later only the compiler
+# runs. (pip would compile everything again each time: it builds in a new temporary directory.)
 $(VENV)/stamp-build: $(VENV)/stamp-build-requires pyproject.toml setup.py $(SOURCES)
 	@echo "==> compiling"
-	@$(PY) setup.py --quiet build_ext --inplace --parallel 2
+	@$(if $(filter-out $(SOURCES),$?),$(PIP) install --no-build-isolation --no-deps -e .,$(PY) setup.py --quiet build_ext --inplace --parallel 2)
 	@touch $@
 
-# stamp-with-EXTRAS: the editable installation with these extras. The build is an order-only prerequisite: new C code
-# changes nothing about what is installed.
+# stamp-with-EXTRAS: what these extras ask for. lpnum itself is already there, so pip only reads its metadata.
 $(VENV)/stamp-with-%: $(VENV)/stamp-venv pyproject.toml | $(VENV)/stamp-build
 	@echo "==> $(VENV): lpnum[$*]"
-	@$(PIP) install --no-build-isolation -e '.[$*]'
+	@$(PIP) install 'lpnum[$*]'
 	@touch $@
 
 FORCE:

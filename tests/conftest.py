@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,12 +33,19 @@ def pytest_report_header() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Repeat a test for every seed asked for and for every SIMD level of the machine."""
-    if "seed" in metafunc.fixturenames:
+    """Repeat a test for every seed asked for and for every SIMD level of the machine, unless it says its own."""
+    said = [name.strip() for mark in metafunc.definition.iter_markers("parametrize") for name in _names(mark)]
+    if "seed" in metafunc.fixturenames and "seed" not in said:
         metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")), ids=lambda seed: f"seed{seed}")
-    if "simd_level" in metafunc.fixturenames:
+    if "simd_level" in metafunc.fixturenames and "simd_level" not in said:
         levels = importlib.import_module("lpnum._core.kernels").simd_levels()
         metafunc.parametrize("simd_level", levels, indirect=True)
+
+
+def _names(mark: pytest.Mark) -> Sequence[str]:
+    """Argument names of a ``parametrize`` mark."""
+    names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+    return names.split(",") if isinstance(names, str) else names
 
 
 @pytest.fixture

@@ -175,6 +175,23 @@ def test_importing_lpnum_optim_loads_no_optional_package() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize(
+    ("blocked", "call", "extra"),
+    [
+        ("sklearn", "from lpnum_optim.datasets import digits; digits()", "optim"),
+        ("sklearn", "from lpnum_optim.datasets import breast_cancer; breast_cancer()", "optim"),
+        ("tqdm", "from lpnum_optim import *; minimize(FiniteSum([[1.0], [2.0]], [1.0, 2.0]), progress=True)", "optim"),
+        ("matplotlib", "from lpnum_optim.plotting import plot_comparison; plot_comparison([])", "plot"),
+    ],
+)
+def test_a_missing_optional_package_is_an_error_that_names_the_extra(blocked: str, call: str, extra: str) -> None:
+    result = python(call, blocked=(blocked,))
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: "), result.stderr
+    assert f"lpnum[{extra}]" in last
+    assert extra in PROJECT["optional-dependencies"]
+
+
 @pytest.mark.parametrize("module", COMPILED)
 def test_docstrings_of_compiled_modules_hold(module: str) -> None:
     # pytest collects no doctests from extension modules; doctest itself finds them.

@@ -152,6 +152,14 @@ def test_same_arguments_same_codes_and_other_streams_other_codes():
         assert np.mean(other != first) > 0.2
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_codes_without_negative_values(bits):
+    args, codes = lowbit_case(13, 77, np.uint8, bits, code_min=0)
+    expected, (saturated, _, _) = assert_as_specified(args, np.abs(codes // 2))
+    assert expected.min() == 0
+    assert saturated > 0.1
+
+
 def test_no_steps_change_nothing():
     args, codes = lowbit_case(5, 40, np.int8, 8, samples=np.empty(0, np.int64))
     got, report = run(epochs.lowbit_epoch, args, codes)

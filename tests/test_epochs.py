@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from lpnum_optim import _reference
 from lpnum_optim._core import epochs
 
@@ -151,6 +152,14 @@ def test_same_arguments_same_codes_and_other_streams_other_codes():
         assert np.mean(other != first) > 0.2
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_codes_without_negative_values(bits):
+    args, codes = lowbit_case(13, 77, np.uint8, bits, code_min=0)
+    expected, (saturated, _, _) = assert_as_specified(args, np.abs(codes // 2))
+    assert expected.min() == 0
+    assert saturated > 0.1
+
+
 def test_no_steps_change_nothing():
     args, codes = lowbit_case(5, 40, np.int8, 8, samples=np.empty(0, np.int64))
     got, report = run(epochs.lowbit_epoch, args, codes)
@@ -287,17 +296,17 @@ def test_logistic_slope_is_accurate():
     assert _reference.loss_slope(-1e6, 1.0, LOGISTIC) == -1
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_bit_centering_with_the_integer_loop_reaches_full_accuracy(seed):
+@pytest.mark.parametrize("problem", [0, 1, 2])
+def test_bit_centering_with_the_integer_loop_reaches_full_accuracy(problem):
     """n = 1000, d = 100 least squares, scale = norm of the gradient / 2: below 1e-10 within 45 outer epochs."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(problem)
     n, d = 1000, 100
     x = rng.normal(size=(n, d))
     x_step = np.abs(x).max() / 127
     codes = np.rint(x / x_step).astype(np.int8)
     y = x_step * codes @ rng.normal(size=d) + rng.normal(size=n)
     step_size = 0.5 / np.max(np.sum((x_step * codes) ** 2, axis=1))
-    center, sampling, norms = np.zeros(d), np.random.default_rng(seed + 1), []
+    center, sampling, norms = np.zeros(d), np.random.default_rng(problem + 1), []
     for epoch in range(46):
         margins = epochs.row_products(codes, x_step, center)
         gradient = epochs.weighted_row_sum(codes, x_step, (margins - y) / n)
@@ -305,7 +314,7 @@ def test_bit_centering_with_the_integer_loop_reaches_full_accuracy(seed):
         z, z_step = np.zeros(d, np.int8), norms[-1] / 2 / 127
         epochs.lowbit_epoch(codes, x_step, y, margins, margins - y, gradient, z, z_step, step_size=step_size, l2=0.0,
                             loss=SQUARED, samples=sampling.integers(0, n, 2 * n), code_min=-128, code_max=127,
-                            seed=seed, stream=epoch)  # fmt: skip
+                            seed=problem, stream=epoch)  # fmt: skip
         center += z_step * z
     assert norms[0] > 5
     assert min(norms) < 1e-10

@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False
 """Inner epochs of the optimizers for linear models, and the two products of the full gradient.
 
-Validation and errors are here, arithmetic is in the C headers beside this file; see epochs.pyi for the interface and
-lpnum_optim/_reference.py for the exact meaning.
+Validation and errors are here, arithmetic is in the C headers beside this file; lpnum_optim/_reference.py has its exact
+meaning.
 """
 
 import math
@@ -242,7 +242,62 @@ cdef _raise(int status, str where):
 
 def lowbit_epoch(x, x_step, targets, margins, anchors, direction, z, z_step, *, step_size, l2, loss, samples, code_min,
                  code_max, seed, stream):
-    """One epoch on integer codes, in place; returns (saturated, range_used, beta_saturated). See epochs.pyi."""
+    """One epoch of a linear model on integer codes, in place; the O(d) work is integer only.
+
+    With z = z_step * codes and i = samples[t], step t is ::
+
+        beta = step_size * (l'(margins[i] + x_i.z, targets[i]) - anchors[i])
+        z    = Q(z - beta * x_i - step_size * (direction + l2 * z))
+
+    where Q rounds stochastically onto the grid and clamps. ``lpnum_optim._reference.lowbit_epoch`` says exactly what
+    is rounded when; the codes are the same at every SIMD level.
+
+    Parameters
+    ----------
+    x : (n, d) int8 or uint8 array, C-contiguous
+        Data codes; a value is ``x_step * code``.
+    x_step : float
+    targets, margins, anchors : (n,) float64 arrays
+        Labels (-1 or 1 for the logistic loss), margins at the center, slopes to subtract (0 for SGD).
+    direction : (d,) float64 array
+        Part of the gradient estimate that is the same in all steps.
+    z : (d,) int8 or int16 array
+        Codes of the iterate, updated in place.
+    z_step : float
+    step_size, l2 : float
+    loss : int
+        0 squared, (m - y)**2 / 2; 1 logistic, log(1 + exp(-y m)).
+    samples : (T,) int64 or uint32 array
+        Rows to visit.
+    code_min, code_max : int
+        Range of the codes, code_min <= 0 < code_max.
+    seed, stream : int
+        Key of the random bits, 0 .. 2**64 - 1 each; take a new stream for every epoch.
+
+    Returns
+    -------
+    saturated : float
+        Fraction of codes at code_min or code_max, averaged over the observations (every K <= 64 steps and the end).
+    range_used : float
+        Largest abs(code) / code_max observed, at most 1.
+    beta_saturated : float
+        Fraction of steps whose quantized beta had to be clipped: the step was too long for z_step.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        An array of another element type, shape or layout; a number out of range; a sample that is not a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lpnum_optim._core import epochs
+    >>> x, y, z = np.array([[100], [50]], np.int8), np.array([1.0, 0.5]), np.zeros(1, np.int8)
+    >>> report = epochs.lowbit_epoch(x, 0.01, y, np.zeros(2), np.zeros(2), np.zeros(1), z, 0.01, step_size=0.5, l2=0.0,
+    ...                              loss=0, samples=np.arange(200) % 2, code_min=-128, code_max=127, seed=1, stream=0)
+    >>> bool(abs(0.01 * z[0] - 1.0) < 0.1)
+    True
+    """
     cdef _Problem problem = _Problem("lowbit_epoch", "int8 uint8", x, x_step, targets, margins, anchors, direction,
                                      step_size, l2, loss, samples)
     cdef _Array codes = _vector(z, "lowbit_epoch: z", problem.c.x.d, "int8 int16", True)
@@ -273,7 +328,32 @@ def lowbit_epoch(x, x_step, targets, margins, anchors, direction, z, z_step, *, 
 
 
 def float_epoch(x, x_step, targets, margins, anchors, direction, w, *, step_size, l2, loss, samples):
-    """One epoch on a float32 or float64 iterate, in place. See epochs.pyi."""
+    """One epoch of a linear model on a float iterate, in place: SGD and SVRG in full precision.
+
+    The step of :func:`lowbit_epoch` with z = w and without rounding; all O(d) work in the precision of `w`, the slope
+    and beta in float64. Same bits at every SIMD level (order of the sums: float_epoch.h).
+
+    Parameters
+    ----------
+    x : (n, d) int8, uint8, float32 or float64 array, C-contiguous
+    w : (d,) float32 or float64 array
+        The iterate, updated in place. Others: as in :func:`lowbit_epoch`.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As :func:`lowbit_epoch`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lpnum_optim._core import epochs
+    >>> x, y, w = np.array([[1.0], [0.5]]), np.array([1.0, 0.5]), np.zeros(1)
+    >>> epochs.float_epoch(x, 1.0, y, np.zeros(2), np.zeros(2), np.zeros(1), w, step_size=0.5, l2=0.0, loss=0,
+    ...                    samples=np.arange(100) % 2)
+    >>> float(w.round(9)[0])
+    1.0
+    """
     cdef _Problem problem = _Problem("float_epoch", "int8 uint8 float32 float64", x, x_step, targets, margins, anchors,
                                      direction, step_size, l2, loss, samples)
     cdef _Array iterate = _vector(w, "float_epoch: w", problem.c.x.d, "float32 float64", True)
@@ -285,12 +365,50 @@ def float_epoch(x, x_step, targets, margins, anchors, direction, w, *, step_size
 
 
 def row_products(x, x_step, w):
-    """x_step * (x @ w) in float64. See epochs.pyi."""
+    """x_step * (x @ w) in float64: the margins of all samples.
+
+    Parameters
+    ----------
+    x : (n, d) int8, uint8, float32 or float64 array, C-contiguous
+    x_step : float
+    w : (d,) float64 array
+
+    Returns
+    -------
+    (n,) float64 array
+        The same bits at every SIMD level; the order of the sums is in products.h and ``_reference.row_products``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lpnum_optim._core import epochs
+    >>> epochs.row_products(np.array([[1, 2], [3, 4]], np.int8), 0.5, np.array([1.0, 10.0]))
+    array([10.5, 21.5])
+    """
     return _product(x, x_step, w, "row_products", True)
 
 
 def weighted_row_sum(x, x_step, p):
-    """x_step * (x.T @ p) in float64. See epochs.pyi."""
+    """x_step * (x.T @ p) in float64: a full gradient from the slopes of all samples.
+
+    Parameters
+    ----------
+    x : (n, d) int8, uint8, float32 or float64 array, C-contiguous
+    x_step : float
+    p : (n,) float64 array
+
+    Returns
+    -------
+    (d,) float64 array
+        The same bits at every SIMD level; the order of the sums is in products.h and ``_reference.weighted_row_sum``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lpnum_optim._core import epochs
+    >>> epochs.weighted_row_sum(np.array([[1, 2], [3, 4]], np.int8), 0.5, np.array([1.0, 10.0]))
+    array([15.5, 21. ])
+    """
     return _product(x, x_step, p, "weighted_row_sum", False)
 
 

@@ -1,6 +1,6 @@
 /* What the epoch kernels take and return; no Python, no NumPy, no SIMD level.
  *
- * One inner step of every method, i = samples[t] (lpnum_optim/_core/epochs.pyi gives the mathematics):
+ * One inner step of every method, i = samples[t]:
  *     beta = step_size * (l'(margins[i] + x_i.z, targets[i]) - anchors[i])
  *     z    = Q(z - beta*x_i - step_size*(direction + l2*z))
  */

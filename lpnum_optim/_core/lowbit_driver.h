@@ -25,18 +25,25 @@ static void LOWBIT(lowbit_refresh)(const lowbit_state *s, const int64_t *restric
     }
 }
 
+/* Adds the number of codes at an end of the range, keeps the largest magnitude. All in the width of the codes, so that
+ * it stays cheap; padding is zero, which is never an end except for code_min = 0. */
 static void LOWBIT(lowbit_observe)(const lowbit_state *s, size_t *at_end, int *largest) {
     const CODE *restrict z = (const CODE *)s->z;
-    int low = 0, high = 0;
-    size_t count = 0;
-    for (size_t j = 0; j < s->d; j++) {
-        const int v = z[j];
-        count += (size_t)((v == s->code_min) | (v == s->code_max));
-        low = v < low ? v : low;
-        high = v > high ? v : high;
+    const CODE code_min = (CODE)s->code_min, code_max = (CODE)s->code_max;
+    CODE low = 0, high = 0;
+    size_t total = 0;
+    for (size_t j = 0; j < s->d_padded; j += LOWBIT_BLOCK) {
+        CODE count = 0;
+        for (size_t c = j; c < j + LOWBIT_BLOCK; c++) {
+            const CODE v = z[c];
+            count = (CODE)(count + ((v == code_min) | (v == code_max)));
+            low = v < low ? v : low;
+            high = v > high ? v : high;
+        }
+        total += (size_t)count;
     }
     const int reach = -low > high ? -low : high;
-    *at_end += count;
+    *at_end += total - (code_min == 0 ? s->d_padded - s->d : 0);
     *largest = reach > *largest ? reach : *largest;
 }
 

@@ -17,6 +17,18 @@ static ALWAYS_INLINE vd product_load(const uint8_t *row, size_t k, size_t d, con
     return from + VD_LANES <= d ? vd_load(row + from * x_item_size(kind), kind) : load_tail_f64(row, from, d, end, kind);
 }
 
+/* A pass takes 64 elements of several rows; the cache lines of the next group of rows that hold as many elements. */
+static ALWAYS_INLINE void prefetch_line(const uint8_t *following, size_t pass, int kind, const uint8_t *end) {
+#ifdef __GNUC__
+    const size_t bytes = CACHE_LINE * x_item_size(kind);
+    const uint8_t *const at = following + pass * bytes;
+    if (at < end)
+        for (size_t k = 0; k < bytes; k += CACHE_LINE) __builtin_prefetch(at + k, 0, 3);
+#else
+    (void)following, (void)pass, (void)kind, (void)end;
+#endif
+}
+
 /* out[r] = row r . w for `rows` (constant) rows; w is padded to a multiple of 16 with zeros. */
 static ALWAYS_INLINE void product_rows(const uint8_t *restrict x, const double *restrict w, size_t d, double step,
                                        double *restrict out, size_t rows, const uint8_t *end, int kind) {
@@ -24,6 +36,7 @@ static ALWAYS_INLINE void product_rows(const uint8_t *restrict x, const double *
     vd even[PRODUCT_ROWS], odd[PRODUCT_ROWS];
     for (size_t r = 0; r < rows; r++) even[r] = odd[r] = vd_set(0.0);
     for (size_t k = 0; k < vectors; k += 2) {
+        prefetch_line(x + rows * row_bytes, k / 2, kind, end);
         const vd w0 = vd_load_f64(w + k * VD_LANES), w1 = vd_load_f64(w + (k + 1) * VD_LANES);
         for (size_t r = 0; r < rows; r++) {
             const uint8_t *at = x + r * row_bytes + k * VD_LANES * x_item_size(kind);
@@ -59,17 +72,22 @@ static ALWAYS_INLINE int product_run(const data_matrix *x, const double *w, doub
 /* total += sum of p[r] * row r; total is padded to a multiple of 8. */
 static ALWAYS_INLINE void sum_rows(const uint8_t *restrict x, const double *restrict p, size_t d,
                                    double *restrict total, size_t rows, const uint8_t *end, int kind) {
-    const size_t row_bytes = d * x_item_size(kind), whole = d / VD_LANES;
-    for (size_t k = 0; k * VD_LANES < d; k++) {
-        vd sum;
-        for (size_t r = 0; r < rows; r++) {
-            const uint8_t *row = x + r * row_bytes;
-            const vd v = k < whole ? vd_load(row + k * VD_LANES * x_item_size(kind), kind)
-                                   : load_tail_f64(row, k * VD_LANES, d, end, kind);
-            const vd term = vd_mul(vd_set(p[r]), v);
-            sum = r ? vd_add(sum, term) : term;
-        }
+    const size_t item = x_item_size(kind), row_bytes = d * item, whole = d / VD_LANES;
+    const uint8_t *const following = x + rows * row_bytes;
+    for (size_t k = 0; k < whole; k++) {
+        prefetch_line(following, k, kind, end);
+        vd sum = vd_mul(vd_set(p[0]), vd_load(x + k * VD_LANES * item, kind));
+        for (size_t r = 1; r < rows; r++)
+            sum = vd_add(sum, vd_mul(vd_set(p[r]), vd_load(x + r * row_bytes + k * VD_LANES * item, kind)));
         vd_store(total + k * VD_LANES, vd_add(vd_load_f64(total + k * VD_LANES), sum));
+    }
+    if (whole * VD_LANES < d) {
+        vd sum = vd_mul(vd_set(p[0]), load_tail_f64(x, whole * VD_LANES, d, end, kind));
+        for (size_t r = 1; r < rows; r++) {
+            const vd tail = load_tail_f64(x + r * row_bytes, whole * VD_LANES, d, end, kind);
+            sum = vd_add(sum, vd_mul(vd_set(p[r]), tail));
+        }
+        vd_store(total + whole * VD_LANES, vd_add(vd_load_f64(total + whole * VD_LANES), sum));
     }
 }
 

@@ -67,6 +67,12 @@ def test_no_component_gradient_changes_faster_than_lipschitz(loss: str) -> None:
     assert problem.lipschitz == pytest.approx(LOSSES[loss].curvature * X[longest] @ X[longest] + 0.1)
 
 
+def fixed4(values: np.ndarray) -> lpnum.LPArray:
+    array = lpnum.zeros(values.shape, dtype=lpnum.fixed4, scale=0.4)
+    array[...] = values
+    return array
+
+
 CODES = {
     "int8": (np.arange(-60, 60).reshape(40, 3) % 100 - 50).astype(np.int8),
     "uint8": (np.arange(120).reshape(40, 3) * 2).astype(np.uint8),
@@ -74,7 +80,7 @@ CODES = {
     "bool": np.arange(120).reshape(40, 3) % 3 == 0,
     "fixed8": lpnum.array(X[:, :3], dtype=lpnum.fixed8),
     "ufixed8": lpnum.array(np.abs(X[:, :3]), dtype=lpnum.ufixed8),
-    "fixed4": lpnum.array(X[:, :3], dtype=lpnum.fixed4),
+    "fixed4": fixed4(X[:, :3]),
     "binary point": lpnum.array(X[:, :3], dtype=lpnum.fixed(8, frac=5)),
     "fixed16": lpnum.array(X[:, :3], dtype=lpnum.fixed16),
     "offset": lpnum.array(X[:, :3], dtype=lpnum.fixed8, offset=0.5),

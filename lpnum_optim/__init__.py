@@ -2,10 +2,12 @@
 
 >>> import numpy as np, lpnum
 >>> from lpnum_optim import FiniteSum, minimize
->>> problem = FiniteSum(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]), [1.0, 2.0, 4.0])
->>> r = minimize(problem, method="svrg", epochs=2000, tol=1e-8)
->>> r.converged
-True
+>>> rng = np.random.default_rng(0)
+>>> X = lpnum.array(rng.standard_normal((500, 20)), dtype=lpnum.fixed8)
+>>> problem = FiniteSum(X, X.dequantize().sum(axis=1) + rng.standard_normal(500))
+>>> halp, fixed_grid = (minimize(problem, method, bits=8, epochs=40) for method in ("halp", "lp-svrg"))
+>>> halp.grad_norm < 1e-12, fixed_grid.grad_norm > 1e-2, halp.iterate.nbytes
+(True, True, 20)
 """
 
 from .callbacks import ProgressBar, State, Trace

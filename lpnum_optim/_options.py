@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ._checks import choice, integer, real, vector
 from .callbacks import Callback
-from .iterates import BitCentered, Quantized
 from .problem import FiniteSum, FunctionSum
 
 ROUNDINGS = ("stochastic", "nearest-even", "nearest-away", "towards-zero", "towards-positive", "towards-negative")
@@ -35,7 +34,7 @@ class Options:
     compiled: bool
 
 
-def check(problem: FiniteSum | FunctionSum, method: str, storage: type, **given: Any) -> Options:
+def check(problem: FiniteSum | FunctionSum, method: str, storage: type[Any], **given: Any) -> Options:
     """Check everything that can be checked before the first gradient."""
     if not isinstance(problem, (FiniteSum, FunctionSum)):
         raise TypeError(
@@ -50,11 +49,11 @@ def check(problem: FiniteSum | FunctionSum, method: str, storage: type, **given:
         scale = real(where, "scale", scale)
     if mu is not None:
         mu = real(where, "mu", mu)
-        if storage is not BitCentered:
+        if not storage.centered:
             raise ValueError(f"minimize: mu = {mu:g} is a rule of method 'halp'; {method!r} takes scale= at most")
         if scale != "auto":
             raise ValueError("minimize: both mu and scale are given; pass one of them")
-    if scale != "auto" and not issubclass(storage, Quantized):
+    if scale != "auto" and not storage.quantized:
         raise ValueError(f"minimize: method {method!r} keeps its iterate in full precision; leave scale='auto'")
     step = given["step_size"]
     if isinstance(step, str) and step != "auto":
@@ -82,18 +81,18 @@ def _entropy() -> int:
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
-def _use_compiled(problem: FiniteSum | FunctionSum, storage: type, rounding: str, engine: str) -> bool:
+def _use_compiled(problem: FiniteSum | FunctionSum, storage: type[Any], rounding: str, engine: str) -> bool:
     """Whether the compiled epoch serves this combination; an error if it was asked for and does not."""
     if engine == "readable":
         return False
     reason = ""
     if not isinstance(problem, FiniteSum):
         reason = "it needs a FiniteSum"
-    elif issubclass(storage, Quantized) and not problem.kernel_data.is_codes:
+    elif storage.quantized and not problem.kernel_data.is_codes:
         reason = (
             "low-precision iterates need 8-bit data with one scale and no offset: lpnum.array(X, dtype=lpnum.fixed8)"
         )
-    elif issubclass(storage, Quantized) and rounding != "stochastic":
+    elif storage.quantized and rounding != "stochastic":
         reason = f"it rounds stochastically only, not {rounding!r}"
     if reason and engine == "compiled":
         raise ValueError(f"minimize: engine='compiled' cannot run this: {reason}; or pass engine='readable'")

@@ -70,7 +70,7 @@ class IterateStorage(Protocol):
 class FullPrecision:
     """A float64 vector."""
 
-    quantized = False
+    quantized = centered = False
 
     def __init__(self, x0: Vector, **_: Any) -> None:
         self.array: Vector = x0.copy()
@@ -111,7 +111,7 @@ class FullPrecision:
 class Quantized:
     """Low-precision codes on one fixed grid around zero."""
 
-    quantized = True
+    quantized, centered = True, False
 
     def __init__(self, x0: Vector, *, bits: int, scale: float, rounding: str, rng: CounterRNG) -> None:
         self.rng = rng
@@ -176,6 +176,8 @@ class Quantized:
 
 class BitCentered(Quantized):
     """Bit centering: a float64 offset and low-precision codes, re-centered and re-scaled each epoch."""
+
+    centered = True
 
     @staticmethod
     def _first_offset(x0: Vector) -> Vector | None:

@@ -206,7 +206,7 @@ class _Run:
             started = time.perf_counter()
             w = self.iterate.value()
             self.estimate.take_snapshot(w, self.evaluation)
-            if self.epoch > 0 and self.row.iterate is BitCentered:
+            if self.epoch > 0 and self.row.iterate.centered:
                 self.scale = self.rule.start(self._state(w))
             self.iterate.begin_epoch(self.scale)
             self._inner_steps()
@@ -270,8 +270,8 @@ class _Run:
         if o.mu is not None:
             return paper_rule(o.mu, o.bits)
         if not isinstance(o.scale, str):
-            return Given(o.scale)
-        if self.row.iterate is BitCentered:
+            return Given(o.scale if self.row.iterate.centered else _once(o.scale, self._state(o.x0)))
+        if self.row.iterate.centered:
             return Automatic(o.bits, self.step_size, o.inner_steps)
         run = minimize(
             self.problem, "svrg", epochs=CALIBRATION_EPOCHS, step_size=self.step_size, inner_steps=o.inner_steps,
@@ -279,6 +279,8 @@ class _Run:
         )  # fmt: skip
         if run.status == INTERRUPTED:
             raise KeyboardInterrupt
+        if run.status == DIVERGED:
+            self.end(DIVERGED, f"the full-precision run that sizes the grid {run.message}")
         reach = max(float(np.max(np.abs(run.x))), float(np.max(np.abs(o.x0))))
         return Given(CALIBRATION_MARGIN * reach / (2 ** (o.bits - 1) - 1) if reach else 1.0)
 
@@ -298,7 +300,7 @@ class _Run:
 
     def _divergence(self, norm: float) -> str:
         advice = f"step_size = {self.step_size:.3g}: try a smaller one"
-        if self.row.iterate is BitCentered:
+        if self.row.iterate.centered:
             advice += ", or a larger mu, a smaller scale, or more bits"
         return (
             f"diverged in epoch {self.epoch}: gradient norm {norm:.3g}, {self.reference:.3g} at the start; {advice}. "
@@ -320,6 +322,10 @@ class _Run:
             n_epochs=self.epoch, converged=self.status == CONVERGED, status=self.status, message=message,
             step_size=self.step_size, method=self.method, history=self.trace.history,
         )  # fmt: skip
+
+
+def _once(scale: float | Callable[[State], float], state: State) -> float:
+    return scale(state) if callable(scale) else scale
 
 
 def _reached(norm: float, tol: float) -> str:

@@ -105,17 +105,13 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         value_dtype = np.dtype(dtype)
         if value_dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"LPArray: the dtype of the values is float32 or float64, not {value_dtype}")
-        policy = None
-        if rng is not None or rounding is not None or overflow is not None:
-            draws = rng is not None or rounding == "stochastic"
-            policy = Policy(rounding, overflow, None, as_rng(rng) if draws else None)
         self._set(
             stored,
             fmt,
             grid.as_metadata(scale, stored.shape, "scale"),
             grid.as_metadata(offset, stored.shape, "offset"),
             value_dtype,
-            policy,
+            own_policy(rounding, overflow, rng),
         )
 
     def _set(
@@ -383,9 +379,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
             ends = self._offset + step * self.format.code_min, self._offset + step * self.format.code_max
             bounds = cover(np.minimum(*ends), np.maximum(*ends), fmt)
             scale, offset = np.array(bounds[0]), np.array(bounds[1])
-        new = object.__new__(LPArray)._set(
-            np.empty(self.shape, fmt.storage), fmt, scale, offset, self.dtype, self._policy
-        )
+        new = unwritten(self.shape, fmt, scale, offset, self.dtype, self._policy)
         new._write(self, "LPArray.astype")
         return new
 
@@ -425,6 +419,20 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
 
     def __str__(self) -> str:
         return str(self.dequantize())
+
+
+def own_policy(rounding: str | None, overflow: str | None, rng: Any) -> Policy | None:
+    """What an array says about writes to itself; None if nothing."""
+    if rng is None and rounding is None and overflow is None:
+        return None
+    draws = rng is not None or rounding == "stochastic"
+    return Policy(rounding, overflow, None, as_rng(rng) if draws else None)
+
+
+def unwritten(shape: Any, fmt: FixedFormat, scale: np.ndarray, offset: np.ndarray, dtype: Any, policy: Any) -> LPArray:
+    """An array to be written to: codes of any value, metadata taken as they are."""
+    codes = np.empty(shape, fmt.storage)
+    return object.__new__(LPArray)._set(codes, fmt, scale, offset, np.dtype(dtype), policy)
 
 
 def _unpickle(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import codec, formats, grid
-from lpnum.array import LPArray
+from lpnum.array import LPArray, own_policy, unwritten
 from lpnum.formats import FixedFormat, fixed8
 from lpnum.scaling import calibrate
 
@@ -88,18 +88,10 @@ def array(
         return _plain(obj, dtype, "lpnum.array")
     fmt = formats.format(dtype)
     values = obj.dequantize() if isinstance(obj, LPArray) else codec.as_float_array(obj, "lpnum.array")
-    calibrated, center = _choose_grid(values, fmt, scale, offset, axis, calibration, nan)
-    offset_dtype = np.float64 if isinstance(offset, np.ndarray) and offset.dtype == np.float64 else np.float32
-    new = LPArray(
-        np.empty(values.shape, fmt.storage),
-        fmt,
-        calibrated,
-        center,
-        np.result_type(values.dtype, offset_dtype),
-        rounding=rounding,
-        overflow=overflow,
-        rng=rng,
-    )
+    wide = isinstance(offset, np.ndarray) and offset.dtype == np.float64
+    scale, offset = _choose_grid(values, fmt, scale, offset, axis, calibration, nan)
+    dtype = np.float64 if wide else values.dtype
+    new = unwritten(values.shape, fmt, scale, offset, dtype, own_policy(rounding, overflow, rng))
     nan_code = None
     if nan is not None:
         if new._scale.ndim or new._offset.ndim:
@@ -111,20 +103,21 @@ def array(
 
 def _choose_grid(
     values: np.ndarray, fmt: FixedFormat, scale: Any, offset: Any, axis: Any, calibration: str, nan: float | None
-) -> tuple[Any, Any]:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and offset as metadata: given by the caller, or chosen from the values."""
     if axis is not None:
         scale, offset = (_along(meta, values.ndim, axis) for meta in (scale, offset))
     if offset is not None:
-        grid.as_metadata(offset, values.shape, "offset")
+        offset = grid.as_metadata(offset, values.shape, "offset")
     if scale is not None:
-        if not (np.asarray(scale) > 0).all():
-            raise ValueError(f"lpnum.array: scale must be greater than 0, got {np.min(scale):g}")
-        return scale, 0.0 if offset is None else offset
-    if not fmt.calibrated:
-        return 1.0, 0.0 if offset is None else offset
-    if nan is not None:
-        values = np.where(np.isnan(values), np.asarray(nan, values.dtype), values)
-    return calibrate(values, fmt, calibration, axis, offset)
+        scale = grid.as_metadata(scale, values.shape, "scale", positive=True)
+    elif not fmt.calibrated:
+        scale = np.array(1.0)
+    else:
+        if nan is not None:
+            values = np.where(np.isnan(values), np.asarray(nan, values.dtype), values)
+        scale, offset = map(np.asarray, calibrate(values, fmt, calibration, axis, offset))
+    return scale, np.array(0.0) if offset is None else offset
 
 
 def _along(meta: Any, ndim: int, axis: int | tuple[int, ...]) -> Any:

@@ -7,6 +7,7 @@ transpose or concatenation of the codes can be applied to it as it stands.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 
 def as_metadata(value: Any, shape: tuple[int, ...], name: str, *, positive: bool = False) -> np.ndarray:
     """A user's scale or offset, checked, copied, and in the compact form for `shape`."""
+    if isinstance(value, float) and math.isfinite(value) and (value > 0 or (value < 0 and not positive)):
+        return np.array(value)  # the common case, without the checks of arrays
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected a real number or array of them, not {array.dtype}")

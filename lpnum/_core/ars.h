@@ -65,8 +65,12 @@ static void ars_init(void) {
 
 static inline uint32_t ars_rotl(uint32_t x, int k) { return k ? (x << k) | (x >> (32 - k)) : x; }
 
-/* One AES round (SubBytes, ShiftRows, MixColumns unless last, AddRoundKey) on four little-endian columns. */
-static inline void ars_aes_round(uint32_t v[4], const uint32_t key[4], int last) {
+/* One AES round (SubBytes, ShiftRows, MixColumns unless last, AddRoundKey) on four little-endian columns. Not inlined:
+ * its unrolled code is long, and callers are many. */
+#ifdef __GNUC__
+__attribute__((noinline))
+#endif
+static void ars_aes_round(uint32_t v[4], const uint32_t key[4], int last) {
     uint32_t out[4];
     for (int c = 0; c < 4; c++) {
         uint32_t column = 0;

@@ -67,15 +67,19 @@ static void map8(const uint8_t *restrict codes, const uint8_t *restrict table, u
     for (size_t i = 0; i < n; i++) out[i] = table[codes[i]];
 }
 
-/* Blocks are tested by subtracting each value from itself: 0 if finite, NaN if not. */
+/* x - x is 0 for finite x and NaN otherwise, and NaN stays in a sum: 64 sums are tested once a block. */
 #define FIRST_NONFINITE(type)                                                   \
-    for (size_t first = 0; first < n; first += 1024) {                          \
-        const size_t m = n - first < 1024 ? n - first : 1024;                   \
+    for (size_t first = 0; first < n; first += 4096) {                          \
+        const size_t m = n - first < 4096 ? n - first : 4096;                   \
         const type *restrict p = (const type *)values + first;                  \
-        int bad = 0;                                                            \
-        for (size_t i = 0; i < m; i++) bad |= !(p[i] - p[i] == 0);              \
-        if (bad)                                                                \
-            for (size_t i = 0; i < m; i++)                                      \
+        type sums[64] = {0}, total = 0;                                         \
+        size_t i = 0;                                                           \
+        for (; i + 64 <= m; i += 64)                                            \
+            for (int k = 0; k < 64; k++) sums[k] += p[i + k] - p[i + k];        \
+        for (; i < m; i++) total += p[i] - p[i];                                \
+        for (int k = 0; k < 64; k++) total += sums[k];                          \
+        if (total != 0)                                                         \
+            for (i = 0; i < m; i++)                                             \
                 if (!(p[i] - p[i] == 0)) return first + i;                      \
     }
 

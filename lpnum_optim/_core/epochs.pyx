@@ -6,11 +6,14 @@ meaning.
 """
 
 import math
-import os
+
+import numpy as np
 
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release,
                              PyObject_GetBuffer)
 from libc.stdint cimport int8_t, int16_t, int64_t, uint32_t, uint64_t
+
+from lpnum._core import kernels as _lpnum_kernels
 
 
 cdef extern from "simd.h" nogil:
@@ -95,21 +98,7 @@ def set_simd_level(level):
     active_level = level
 
 
-def _initial_level():
-    """The level lpnum chose; LPNUM_SIMD read the same way where lpnum's kernels are not there."""
-    try:
-        from lpnum._core import kernels
-    except ImportError:
-        name = os.environ.get("LPNUM_SIMD", "")
-        if not name:
-            return lpnum_detect_level()
-        if name not in LEVEL_NAMES:
-            raise ImportError(f"LPNUM_SIMD={name!r}: allowed are {', '.join(LEVEL_NAMES)}") from None
-        return LEVEL_NAMES.index(name)
-    return kernels.simd_level()
-
-
-set_simd_level(_initial_level())
+set_simd_level(_lpnum_kernels.simd_level())  # LPNUM_SIMD or the best this processor has
 
 
 cdef class _Array:
@@ -413,8 +402,6 @@ def weighted_row_sum(x, x_step, p):
 
 
 cdef _product(x, x_step, vector, str where, bint by_row):
-    import numpy as np
-
     cdef _Array x_array = _Array(x, f"{where}: x", "int8 uint8 float32 float64", 2)
     cdef data_matrix matrix = _matrix(x_array, x_step, where)
     cdef _Array given = _vector(vector, f"{where}: {'w' if by_row else 'p'}", matrix.d if by_row else matrix.n)

@@ -64,7 +64,7 @@ def ars_blocks(seed: int, stream: int, first: int, n: int, rounds: int = ROUNDS)
     for r in range(1, rounds + 1):
         key = [(k + w) & _MASK for k, w in zip(key, WEYL, strict=True)]
         state = aes_round(state, key_bytes(), last=r == rounds)
-    return state
+    return np.ascontiguousarray(state)
 
 
 def random_words(seed: int, stream: int, first: int, n: int, bits: int = 16) -> np.ndarray:

@@ -11,57 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from lpnum._reference import aes_round, ars_blocks
+
 Array = np.ndarray[Any, Any]
 
-_MASK = (1 << 64) - 1
-_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _DITHER_STEPS, _DITHER_REFRESH = 1 << 62, 1 << 63
-
-
-def _aes_tables() -> tuple[Array, Array]:
-    """S-box of AES and multiplication by 2 in its field, as byte tables."""
-    double = np.array([(a << 1) ^ (0x11B if a & 0x80 else 0) for a in range(256)], np.uint8)
-    power, log = [0] * 255, [0] * 256
-    value = 1
-    for exponent in range(255):
-        power[exponent], log[value] = value, exponent
-        value ^= int(double[value])  # times 3, a generator
-    sbox = np.empty(256, np.uint8)
-    for a in range(256):
-        inverse = power[(255 - log[a]) % 255] if a else 0
-        bits = inverse | inverse << 8
-        sbox[a] = (bits ^ bits >> 4 ^ bits >> 5 ^ bits >> 6 ^ bits >> 7) & 0xFF ^ 0x63
-    return sbox, double
-
-
-_SBOX, _DOUBLE = _aes_tables()
-_SHIFT_ROWS = np.array([4 * ((column + row) % 4) + row for column in range(4) for row in range(4)])
-
-
-def aes_round(blocks: Array, key: Array, last: bool = False) -> Array:
-    """SubBytes, ShiftRows, MixColumns (unless `last`) and AddRoundKey on (..., 16) bytes."""
-    state = _SBOX[blocks][..., _SHIFT_ROWS]
-    if not last:
-        a = state.reshape(*state.shape[:-1], 4, 4)
-        b, c, e = (np.roll(a, -k, axis=-1) for k in (1, 2, 3))
-        state = (_DOUBLE[a] ^ _DOUBLE[b] ^ b ^ c ^ e).reshape(state.shape)
-    return state ^ key
-
-
-def ars_blocks(seed: int, stream: int, first: int, count: int) -> Array:
-    """Blocks first .. first + count - 1 of ARS-7 with key (seed, stream): uint8 array of shape (count, 16)."""
-    counter = (np.arange(count, dtype=np.uint64) + np.uint64(first)).astype("<u8")
-    blocks = np.zeros((count, 16), np.uint8)
-    blocks[:, :8] = counter.view(np.uint8).reshape(count, 8)
-
-    def key(k: int) -> Array:
-        words = [(seed + k * _WEYL[0]) & _MASK, (stream + k * _WEYL[1]) & _MASK]
-        return np.array(words, "<u8").view(np.uint8)
-
-    state = blocks ^ key(0)
-    for k in range(1, 8):
-        state = aes_round(state, key(k), last=k == 7)
-    return np.ascontiguousarray(state)
 
 
 def exp(a: float) -> float:

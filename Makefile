@@ -54,7 +54,7 @@ bench-quick: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## run every asv
 	    $(PY) -m asv run -E existing --quick --show-stderr --dry-run $(ARGS)
 
 clean: ## remove everything that make produced (an environment of your own, VENV=..., stays)
-	rm -rf .venv build dist demo .asv .hypothesis .pytest_cache .mypy_cache .ruff_cache ./*.egg-info
+	rm -rf .venv build dist demo __pycache__ .asv .hypothesis .pytest_cache .mypy_cache .ruff_cache ./*.egg-info
 	rm -f lpnum/_core/*.so lpnum_optim/_core/*.so $(GENERATED)
 	find lpnum lpnum_optim tests tools benchmarks -name __pycache__ -type d -exec rm -rf {} +
 

@@ -99,7 +99,7 @@ class Automatic:
        coarse. Half of its ratio then bounds rho from above, a bound that relaxes by `RELAX` per accepted epoch. This is
        what lets few bits (3 to 6) converge, slowly.
 
-    Measured on 27 problems (8 to 512 features, condition numbers up to 6e4, epochs of 2 n steps of 0.5 / L, gradient
+    Measured on 27 problems (8 to 512 features, L / l2 up to 8e4, epochs of 2 n steps of 0.5 / L, gradient
     norm reduced by 1e-8): HALP takes 1.21 times the epochs of full-precision SVRG with 8 bits (geometric mean; 1.72 at
     most), with 16 bits 1.00 times (1.06 at most).
     """

@@ -90,7 +90,8 @@ def minimize(
     scale : float, callable or "auto"
         Distance of neighboring values of a low-precision iterate, or a function of the `State` that returns it, called
         before every epoch of "halp" and once for "lp-sgd" and "lp-svrg". "auto": `scale_rules.Automatic` for "halp";
-        for the fixed grids 1.25 times the largest coordinate after 5 epochs of full-precision SVRG.
+        for the fixed grids 1.25 times the largest coordinate after 5 epochs of full-precision SVRG (not counted in the
+        passes of the history).
     mu : float, optional
         For "halp": the rule of the paper, scale = |full gradient|_2 / mu / (2^(bits-1) - 1), in place of "auto".
     tol : float
@@ -109,6 +110,8 @@ def minimize(
     engine : {"auto", "compiled", "readable"}
         "compiled" runs the steps of a `FiniteSum` in C, for low-precision iterates on 8-bit data in integer arithmetic;
         "readable" is the same algorithm on NumPy and `lpnum.LPArray`. "auto" takes the compiled one where it exists.
+        Both take the same samples. In full precision they agree to rounding; in low precision they converge alike but
+        with other codes, because the integer epoch rounds its factor of x_i too and lays out its random bits otherwise.
 
     Returns
     -------

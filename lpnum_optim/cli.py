@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "logistic", "squared"),
         help="loss for --data (default: by its targets)",
     )
-    sub.add_argument("--l2", type=_nonnegative, help="L2 penalty for --data (default: Lipschitz constant / 1000)")
+    sub.add_argument(
+        "--l2",
+        type=_nonnegative,
+        help="L2 penalty for --data (default: Lipschitz constant / number of samples, at most 10000)",
+    )
     sub.add_argument(
         "--methods", type=_methods, default=list(METHODS), metavar="A,B", help=f"of {', '.join(METHODS)} (default: all)"
     )

@@ -106,7 +106,8 @@ def load_file(path: str | Path, target: str | None = None, *, loss: str = "auto"
     loss : {"auto", "logistic", "squared"}
         "auto": logistic for two distinct targets, squared otherwise. The logistic loss takes the larger target as +1.
     l2 : float, optional
-        Default: L / 1000 with L the Lipschitz constant, so that the problem is well posed whatever the scaling.
+        Default: L / min(n_samples, 10000) with L the Lipschitz constant, so that the problem is well posed whatever the
+        scaling: an epoch of 2 n steps of 0.5 / L then shrinks the error at least e-fold in the flattest direction.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def load_file(path: str | Path, target: str | None = None, *, loss: str = "auto"
         y = (y - y.mean()) / y.std()
     data = _as_codes(X)
     if l2 is None:
-        l2 = FiniteSum(data, y, loss).lipschitz / 1000
+        l2 = FiniteSum(data, y, loss).lipschitz / min(len(y), 10_000)
     return Dataset(path.stem, data, y, loss, l2, f"{path.name}, {loss} loss")
 
 

@@ -27,10 +27,12 @@ class Report(NamedTuple):
 
     saturated : fraction of the coordinates at an end of the grid, averaged over the points of observation
     range_used : largest |code| over the largest code
+    at_end : which coordinates are at an end of the grid now, of shape (n_features,); None in full precision
     """
 
     saturated: float
     range_used: float
+    at_end: NDArray[np.bool_] | None = None
 
 
 class IterateStorage(Protocol):
@@ -156,9 +158,13 @@ class Quantized:
 
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
-        codes, high = self.array.codes.astype(np.int64), self.array.format.code_max
-        at_end = (codes == high) | (codes == self.array.format.code_min)
-        return Report(float(np.mean(at_end)), min(1.0, float(np.max(np.abs(codes))) / high))
+        at_end = self._at_end()
+        largest = float(np.max(np.abs(self.array.codes.astype(np.int64))))
+        return Report(float(np.mean(at_end)), min(1.0, largest / self.array.format.code_max), at_end)
+
+    def _at_end(self) -> NDArray[np.bool_]:
+        codes, fmt = self.array.codes, self.array.format
+        return (codes == fmt.code_max) | (codes == fmt.code_min)
 
     def run_compiled(
         self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
@@ -171,7 +177,7 @@ class Quantized:
             step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
             code_min=fmt.code_min, code_max=fmt.code_max, seed=self.rng.seed, stream=self.rng.next_stream(),
         )  # fmt: skip
-        return Report(saturated, range_used)
+        return Report(saturated, range_used, self._at_end())
 
 
 class BitCentered(Quantized):

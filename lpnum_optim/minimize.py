@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from lpnum.random import CounterRNG
 from . import _options as options
 from ._checks import choice
 from .callbacks import Callback, ProgressBar, State, Trace, call_all
-from .gradients import GradientEstimate, Stochastic, VarianceReduced
+from .gradients import GradientEstimate, LinearTerms, Stochastic, VarianceReduced
 from .iterates import BitCentered, FullPrecision, IterateStorage, Quantized, Report
 from .problem import Evaluation, FiniteSum, FunctionSum
 from .result import CONVERGED, DIVERGED, EPOCHS_EXHAUSTED, INTERRUPTED, STOPPED, MinimizeResult
@@ -89,7 +90,8 @@ def minimize(
     scale : float, callable or "auto"
         Distance of neighboring values of a low-precision iterate, or a function of the `State` that returns it, called
         before every epoch of "halp" and once for "lp-sgd" and "lp-svrg". "auto": `scale_rules.Automatic` for "halp";
-        for the fixed grids 1.25 times the largest coordinate after 5 epochs of full-precision SVRG.
+        for the fixed grids 1.25 times the largest coordinate after 5 epochs of full-precision SVRG (not counted in the
+        passes of the history).
     mu : float, optional
         For "halp": the rule of the paper, scale = |full gradient|_2 / mu / (2^(bits-1) - 1), in place of "auto".
     tol : float
@@ -108,6 +110,8 @@ def minimize(
     engine : {"auto", "compiled", "readable"}
         "compiled" runs the steps of a `FiniteSum` in C, for low-precision iterates on 8-bit data in integer arithmetic;
         "readable" is the same algorithm on NumPy and `lpnum.LPArray`. "auto" takes the compiled one where it exists.
+        Both take the same samples. In full precision they agree to rounding; in low precision they converge alike but
+        with other codes, because the integer epoch rounds its factor of x_i too and lays out its random bits otherwise.
 
     Returns
     -------
@@ -241,7 +245,9 @@ class _Run:
         """The steps of one epoch, in the segments the scale rule asks for."""
         samples = self.samples.integers(0, self.problem.n_samples, self.o.inner_steps)
         segments = [part for part in np.array_split(samples, self.rule.segments) if len(part)]
-        run = self._compiled_segment if self.o.compiled else self._readable_segment
+        run = self._readable_segment
+        if self.o.compiled:
+            run = partial(self._compiled_segment, self.estimate.linear_terms(self.iterate.center))
         saturated = 0.0
         for k, part in enumerate(segments):
             if k > 0:
@@ -251,7 +257,7 @@ class _Run:
             self.report = run(part)
             saturated += self.report.saturated
         self.last_report = self.report
-        self.report = Report(saturated / len(segments), self.report.range_used)
+        self.report = self.report._replace(saturated=saturated / len(segments))
 
     def _readable_segment(self, samples: NDArray[np.int64]) -> Report:
         """The inner loop of every method; with a bit-centered array it is all of HALP between two re-centerings."""
@@ -260,9 +266,8 @@ class _Run:
             w.array -= self.step_size * self.estimate(int(i), w.value())
         return w.observe()
 
-    def _compiled_segment(self, samples: NDArray[np.int64]) -> Report:
+    def _compiled_segment(self, terms: LinearTerms, samples: NDArray[np.int64]) -> Report:
         """The same steps in one compiled call."""
-        terms = self.estimate.linear_terms(self.iterate.center)
         return self.iterate.run_compiled(self.problem, terms, self.step_size, samples)
 
     def _scale_rule(self) -> ScaleRule:
@@ -288,7 +293,7 @@ class _Run:
         e = self.evaluation
         return State(
             self.method, self.epoch, self.o.epochs, self.passes, self.seconds, w, e.gradient, e.objective, e.grad_norm,
-            self.iterate.scale, *self.report,
+            self.iterate.scale, self.report.saturated, self.report.range_used,
         )  # fmt: skip
 
     def _keep_best(self, w: Vector) -> None:

@@ -21,6 +21,7 @@ from lpnum_optim.datasets import synthetic
 from lpnum_optim.gradients import VarianceReduced
 from lpnum_optim.iterates import BitCentered, FullPrecision
 from lpnum_optim.minimize import Method
+from lpnum_optim.scale_rules import Automatic
 
 SEEDS = range(10)
 
@@ -270,3 +271,19 @@ def test_lpnum_is_not_imported_in_vain() -> None:
     iterate = run("halp", 8).iterate
     assert isinstance(iterate, lpnum.LPArray)
     assert iterate.nbytes == reference().n_features
+
+
+def test_one_coordinate_far_away_does_not_hold_back_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single clipped coordinate of many leaves the saturated fraction small, and yet blocks all progress."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1200, 300))
+    X[:, 0] *= 0.3
+    weights = rng.standard_normal(300)
+    weights[0] = 70
+    data = lpnum.array(X, dtype=lpnum.fixed8)
+    problem = FiniteSum(data, data.dequantize() @ weights + rng.standard_normal(1200))
+    svrg, halp = (minimize(problem, method, tol=1e-7, epochs=150) for method in ("svrg", "halp"))
+    assert halp.converged
+    assert halp.n_epochs <= 1.5 * svrg.n_epochs
+    monkeypatch.setattr(Automatic, "STUCK", 10**6)
+    assert minimize(problem, "halp", epochs=60).grad_norm > 0.1

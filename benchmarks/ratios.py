@@ -73,6 +73,8 @@ def codec_ratios(level: str, rounds: int) -> Iterator[Ratio]:
         f"{stochastic * 1e6:.0f} us",
         at_most=STOCHASTIC_PER_NEAREST.get(level),
     )
+    copy, into, ratio = alternate(work.memcpy, work.quantize_into, rounds=rounds)
+    yield Ratio("quantize nearest in place / memcpy", level, ratio, f"{into * 1e6:.0f} us, NaN is looked for first")
     copy, decode, ratio = alternate(work.memcpy_new, work.dequantize, rounds=rounds)
     yield Ratio(
         "dequantize / memcpy, both to new memory",

@@ -27,17 +27,29 @@ from lpnum.creation import (
     zeros,
     zeros_like,
 )
-from lpnum.formats import FixedFormat, fixed, fixed4, fixed8, fixed16, format, ufixed4, ufixed8, ufixed16
+from lpnum.formats import FixedFormat, FloatFormat, finfo, fixed, format, minifloat, p3109
 from lpnum.linalg import dot
 from lpnum.rounding import context, count_events
 
+# The named formats, as in ml_dtypes where it has them.
+fixed4, fixed8, fixed16 = map(format, ("fixed4", "fixed8", "fixed16"))
+ufixed4, ufixed8, ufixed16 = map(format, ("ufixed4", "ufixed8", "ufixed16"))
+float8_e3m4, float8_e4m3, float8_e5m2 = map(format, ("float8_e3m4", "float8_e4m3", "float8_e5m2"))
+float8_e4m3fn, float8_e8m0fnu = map(format, ("float8_e4m3fn", "float8_e8m0fnu"))
+float8_e4m3b11fnuz, float8_e4m3fnuz = map(format, ("float8_e4m3b11fnuz", "float8_e4m3fnuz"))
+float8_e5m2fnuz, float4_e2m1fn = map(format, ("float8_e5m2fnuz", "float4_e2m1fn"))
+float6_e2m3fn, float6_e3m2fn = map(format, ("float6_e2m3fn", "float6_e3m2fn"))
+bfloat16, float16 = map(format, ("bfloat16", "float16"))
+
 __all__ = [
     "FixedFormat",
+    "FloatFormat",
     "LPArray",
     "__version__",
     "arange",
     "array",
     "asarray",
+    "bfloat16",
     "context",
     "count_events",
     "decode",
@@ -46,18 +58,33 @@ __all__ = [
     "empty",
     "empty_like",
     "encode",
+    "finfo",
     "fixed",
     "fixed4",
     "fixed8",
     "fixed16",
+    "float4_e2m1fn",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float16",
     "format",
     "formats",
     "from_codes",
     "full",
     "full_like",
     "linspace",
+    "minifloat",
     "ones",
     "ones_like",
+    "p3109",
     "quantize",
     "random",
     "round_to",

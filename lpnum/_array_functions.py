@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import creation, grid, linalg
+from lpnum import creation, grid, linalg, rounding
 from lpnum.array import LPArray
+from lpnum.formats import FloatFormat
 
 _REARRANGED = {
     np.atleast_1d,
@@ -201,6 +202,8 @@ def _clip(
     a_max = max if a_max is None or a_max is np._NoValue else a_max
     if not isinstance(x, LPArray):
         raise TypeError("np.clip: an LPArray can only be the array that is clipped; use x.dequantize() for bounds")
+    if isinstance(x.format, FloatFormat):
+        return _clip_floats(x, a_min, a_max, out)
     step, offset = x._scale * x.format.unit, x._offset
     low, high = ((None if v is None or v is np._NoValue else (_values_of(v) - offset) / step) for v in (a_min, a_max))
     if (step < 0).any():
@@ -214,6 +217,23 @@ def _clip(
     ]
     codes = np.clip(x.codes, *bounds) if any(b is not None for b in bounds) else x.codes.copy()
     result = x._like(codes, x._scale.copy(), x._offset.copy())
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
+def _clip_floats(x: LPArray, low: Any, high: Any, out: Any) -> LPArray:
+    """The same for floats, whose codes are not in the order of the values."""
+    values = x.dequantize(np.float64)
+    result = x.copy()
+    for bound, inwards, choose in ((low, "towards-positive", np.maximum), (high, "towards-negative", np.minimum)):
+        if bound is not None and bound is not np._NoValue:
+            limit = x._like(np.empty(x.shape, x.codes.dtype), x._scale, x._offset)
+            with rounding.context(rounding=inwards):
+                limit[...] = np.broadcast_to(_values_of(bound), x.shape)
+            values = choose(values, limit.dequantize(np.float64))
+    result[...] = values
     if out is None:
         return result
     out[...] = result

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lpnum.array import LPArray
-from lpnum.formats import FixedFormat, promote
+from lpnum.formats import FixedFormat, FloatFormat, Format, promote
 from lpnum.scaling import calibrate, cover
 
 # "exact" needs grids whose steps are integer multiples of each other; this is how far from an integer a ratio of two
@@ -19,7 +19,7 @@ from lpnum.scaling import calibrate, cover
 _RATIO_TOLERANCE = 2.0**-50
 
 
-def _new(like: LPArray, shape: tuple[int, ...], fmt: FixedFormat, scale: Any, offset: Any, dtype: Any) -> LPArray:
+def _new(like: LPArray, shape: tuple[int, ...], fmt: Format, scale: Any, offset: Any, dtype: Any) -> LPArray:
     new = like._like(np.empty(shape, fmt.storage), np.asarray(scale, np.float64), np.asarray(offset, np.float64))
     new.format, new.dtype = fmt, np.dtype(dtype)
     return new
@@ -34,8 +34,9 @@ def _common(a: np.ndarray, ndim: int) -> np.ndarray:
     return a if a.ndim == 0 else a.reshape((1,) * (ndim - a.ndim) + a.shape)
 
 
-def _calibrated(fmt: FixedFormat) -> FixedFormat:
-    return FixedFormat(fmt.bits, signed=fmt.signed)
+def _calibrated(fmt: Format) -> Format:
+    """The format whose scale may be chosen: fixed point without its binary point; floats as they are."""
+    return fmt if isinstance(fmt, FloatFormat) else FixedFormat(fmt.bits, signed=fmt.signed)
 
 
 def policy_of(a: LPArray, b: LPArray) -> str:
@@ -72,21 +73,20 @@ def arithmetic(ufunc: np.ufunc, a: LPArray, b: LPArray, shape: tuple[int, ...]) 
 
 def _cover_grid(
     ufunc: np.ufunc,
-    format_a: FixedFormat,
-    format_b: FixedFormat,
+    format_a: Format,
+    format_b: Format,
     scale_a: Any,
     center_a: Any,
     scale_b: Any,
     center_b: Any,
-) -> tuple[FixedFormat, Any, Any] | None:
+) -> tuple[Format, Any, Any] | None:
     """The smallest grid that no pair of representable inputs leaves.
 
     Deviations from the offsets are bounded apart, so that the scale stays a number where only the offsets are arrays.
     """
     fmt = _calibrated(promote(format_a, format_b))
-    step_a, step_b = scale_a * format_a.unit, scale_b * format_b.unit
-    ends_a = [step_a * format_a.code_min, step_a * format_a.code_max]
-    ends_b = [step_b * format_b.code_min, step_b * format_b.code_max]
+    ends_a = [scale_a * format_a.min, scale_a * format_a.max]
+    ends_b = [scale_b * format_b.min, scale_b * format_b.max]
     if ufunc is np.divide:
         divisors = np.stack(np.broadcast_arrays(*(center_b + e for e in ends_b)))
         if not ((divisors > 0).all(0) | (divisors < 0).all(0)).all():
@@ -111,11 +111,14 @@ def _cover_grid(
 _cover_scalars = lru_cache(maxsize=1024)(_cover_grid)
 
 
-def _exact_grid(ufunc: np.ufunc, a: LPArray, b: LPArray) -> tuple[FixedFormat, Any, Any]:
+def _exact_grid(ufunc: np.ufunc, a: LPArray, b: LPArray) -> tuple[Format, Any, Any]:
     """A grid of up to 16 bits that holds every result without rounding."""
     scalar = all(m.ndim == 0 for x in (a, b) for m in (x._scale, x._offset))
-    if ufunc is np.divide or not scalar:
-        raise ValueError("result='exact' is defined for +, - and * of arrays with one scale and offset each")
+    fixed = isinstance(a.format, FixedFormat) and isinstance(b.format, FixedFormat)
+    if ufunc is np.divide or not scalar or not fixed:
+        raise ValueError(
+            "result='exact' is defined for +, - and * of fixed-point arrays with one scale and offset each"
+        )
     step_a, step_b = float(_step(a)), float(_step(b))
     codes_a = np.array([a.format.code_min, a.format.code_max], dtype=object)
     codes_b = np.array([b.format.code_min, b.format.code_max], dtype=object)
@@ -159,12 +162,14 @@ def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, clo
         return _new(first, values.shape, first.format, first._scale.copy(), first._offset.copy(), dtype)
     if policy == "exact":
         raise ValueError(f"result='exact' is not defined for np.{ufunc.__name__}; use +, - or *, or x.dequantize()")
-    if policy in (None, "cover") and len(arrays) == len(inputs) == 2:
+    if policy in (None, "cover") and len(arrays) == len(inputs) == 2 and not isinstance(fmt, FloatFormat):
         pair = _pair_grid(ufunc, arrays[0], arrays[1], fmt)
         if pair is not None:
             return _new(first, values.shape, *pair, dtype)
     fmt = _calibrated(fmt)
     finite = np.isfinite(values)
+    if isinstance(fmt, FloatFormat):
+        return _new(first, values.shape, fmt, 1.0, 0.0, dtype)
     if not finite.all():
         bad = int(values.size - finite.sum())
         raise ValueError(
@@ -176,7 +181,7 @@ def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, clo
     return _new(first, values.shape, fmt, scale, offset, dtype)
 
 
-def _pair_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, fmt: FixedFormat) -> tuple[FixedFormat, float, float] | None:
+def _pair_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, fmt: Format) -> tuple[Format, float, float] | None:
     """Cover of the image of all pairs of codes, for two arrays of at most 8 bits with scalar grids."""
     if any(m.ndim for x in (a, b) for m in (x._scale, x._offset)) or max(a.format.bits, b.format.bits) > 8:
         return None
@@ -186,8 +191,9 @@ def _pair_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, fmt: FixedFormat) -> tup
     return None if bounds is None else (_calibrated(fmt), *cover(*bounds, _calibrated(fmt)))
 
 
-def _values(fmt: FixedFormat, scale: float, offset: float) -> np.ndarray:
-    return offset + (scale * fmt.unit) * fmt.all_codes().astype(np.float64)
+def _values(fmt: Format, scale: float, offset: float) -> np.ndarray:
+    values = fmt.code_values * scale
+    return values if offset == 0 else offset + values
 
 
 @lru_cache(maxsize=256)
@@ -199,12 +205,14 @@ def _pair_bounds(ufunc: np.ufunc, *grids: Any) -> tuple[float, float] | None:
 
 @lru_cache(maxsize=64)
 def image(
-    ufunc: np.ufunc, arguments: tuple[float | None, ...], fmt: FixedFormat, scale: float, offset: float
+    ufunc: np.ufunc, arguments: tuple[float | None, ...], fmt: Format, scale: float, offset: float
 ) -> tuple[np.ndarray, float, float] | None:
     """Values of the function at all codes (the argument that is None), and the grid that covers them."""
     values = _values(fmt, scale, offset)
     with np.errstate(all="ignore"):
         values = ufunc(*(values if v is None else v for v in arguments))
+    if isinstance(fmt, FloatFormat):
+        return None if np.isnan(values).any() and fmt.nan_code is None else (values, scale, offset)
     if not np.isfinite(values).all():
         return None
     return values, *cover(values.min(), values.max(), _calibrated(fmt) if not fmt.calibrated else fmt)

@@ -25,6 +25,7 @@ import numpy as np
 from lpnum import _result_grid, codec, rounding
 from lpnum._core import kernels
 from lpnum.array import LPArray
+from lpnum.formats import FixedFormat, FloatFormat
 
 _ARITHMETIC: dict[Any, int] = {
     np.add: codec.ADD,
@@ -160,6 +161,8 @@ def _exact_affine(ufunc: np.ufunc, a: Any, b: Any) -> LPArray | None:
             f"and {x.format!r} has no code for the result; use x.dequantize() for float arithmetic"
         )
     v = np.asarray(v, np.float64)
+    if ufunc is np.multiply and isinstance(x.format, FloatFormat) and not v.all():
+        return None  # 0 * inf and 0 * NaN are not 0
     shape = np.broadcast_shapes(x.shape, v.shape)
     if v.size == 1:
         v = v.reshape(())
@@ -216,7 +219,8 @@ def _scalar_affine(ufunc: np.ufunc, x: LPArray, v: float, x_first: bool) -> LPAr
 
 def _compare(ufunc: np.ufunc, a: Any, b: Any) -> Any:
     """Plain bool array; on codes where both arrays have one and the same scalar grid."""
-    if isinstance(a, LPArray) and isinstance(b, LPArray) and a.same_grid(b) and a._scale.ndim == a._offset.ndim == 0:
+    ordered = isinstance(a, LPArray) and isinstance(a.format, FixedFormat)
+    if ordered and isinstance(b, LPArray) and a.same_grid(b) and a._scale.ndim == a._offset.ndim == 0:
         return ufunc(a.codes, b.codes) if float(a._scale) > 0 else ufunc(b.codes, a.codes)
     return ufunc(_decoded(a), _decoded(b))
 

@@ -14,10 +14,10 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from lpnum import codec, formats, grid, rounding
 from lpnum._core import kernels
 from lpnum._methods import ArrayMethods
-from lpnum.formats import FixedFormat
+from lpnum.formats import FloatFormat, Format
 from lpnum.random import CounterRNG, as_rng
 from lpnum.rounding import Policy
-from lpnum.scaling import cover
+from lpnum.scaling import calibrate, cover
 
 __all__ = ["LPArray"]
 
@@ -47,7 +47,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     ----------
     codes : ndarray
         The stored integers.
-    format : FixedFormat
+    format : Format
     scale, offset : float or float64 array
         An array has the dimensions of `codes`, with length 1 where it repeats.
     dtype : numpy.dtype
@@ -84,14 +84,14 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     __slots__ = ("_base", "_offset", "_policy", "_scale", "codes", "dtype", "format")
 
     codes: np.ndarray
-    format: FixedFormat
+    format: Format
     dtype: np.dtype
     _policy: Policy | None  # what the array itself says; None where it says nothing
 
     def __init__(
         self,
         codes: Any,
-        format: FixedFormat | str,
+        format: Format | str,
         scale: Any = 1.0,
         offset: Any = 0.0,
         dtype: Any = np.float64,
@@ -117,7 +117,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     def _set(
         self,
         codes: np.ndarray,
-        fmt: FixedFormat,
+        fmt: Format,
         scale: np.ndarray,
         offset: np.ndarray,
         dtype: np.dtype,
@@ -200,7 +200,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         unit = self.format.unit
         step: Any = float(self._scale) if self._scale.ndim == 0 else self._scale
         offset: Any = float(self._offset) if self._offset.ndim == 0 else self._offset
-        return self.codes, step if unit == 1.0 else step * unit, offset, self.format.code_min, self.format.code_max
+        return self.codes, step if unit == 1.0 else step * unit, offset, self.format.kernel
 
     def policy(self) -> Policy:
         """Rounding and overflow when this array is written to: its own, else the context's."""
@@ -251,8 +251,8 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         codes = self.codes[index]
         scale, offset = (grid.take(meta, self.shape, index) for meta in (self._scale, self._offset))
         if not isinstance(codes, np.ndarray):  # one element
-            value = float(offset) + float(scale) * self.format.unit * float(codes)
-            return self.dtype.type(value)
+            step, unscaled = float(scale) * self.format.unit, self.format.value(codes) / self.format.unit
+            return self.dtype.type(step * unscaled if float(offset) == 0 else float(offset) + step * unscaled)
         return self._like(codes, scale, offset, view=np.may_share_memory(codes, self.codes))
 
     def __setitem__(self, index: Any, values: Any) -> None:
@@ -357,7 +357,8 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     def astype(self, dtype: Any, *, copy: bool = True) -> Any:
         """Convert to another format, or to a plain array of a NumPy dtype.
 
-        A format with a binary point gets scale 1; a calibrated one the smallest grid that holds every value the
+        A float or a format with a binary point gets scale 1; a calibrated one made from floats is calibrated on the
+        values ("absmax"), and made from fixed point it gets the smallest grid that holds every value the
         present grid can hold (per channel where it has channels), so more bits of the same kind convert exactly.
 
         Examples
@@ -374,6 +375,8 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         scale, offset = self._scale.copy(), self._offset.copy()
         if not fmt.calibrated:
             scale, offset = np.array(1.0), np.array(0.0)
+        elif isinstance(self.format, FloatFormat):  # its whole range would be a useless grid
+            scale, offset = map(np.asarray, calibrate(self.dequantize(np.float64), fmt))
         elif self.format.code_min < fmt.code_min or self.format.code_max > fmt.code_max or not self.format.calibrated:
             step = self._scale * self.format.unit
             ends = self._offset + step * self.format.code_min, self._offset + step * self.format.code_max
@@ -429,13 +432,13 @@ def own_policy(rounding: str | None, overflow: str | None, rng: Any) -> Policy |
     return Policy(rounding, overflow, None, as_rng(rng) if draws else None)
 
 
-def unwritten(shape: Any, fmt: FixedFormat, scale: np.ndarray, offset: np.ndarray, dtype: Any, policy: Any) -> LPArray:
+def unwritten(shape: Any, fmt: Format, scale: np.ndarray, offset: np.ndarray, dtype: Any, policy: Any) -> LPArray:
     """An array to be written to: codes of any value, metadata taken as they are."""
     codes = np.empty(shape, fmt.storage)
     return object.__new__(LPArray)._set(codes, fmt, scale, offset, np.dtype(dtype), policy)
 
 
 def _unpickle(
-    codes: np.ndarray, fmt: FixedFormat, scale: Any, offset: Any, dtype: Any, rounding: Any, overflow: Any, rng: Any
+    codes: np.ndarray, fmt: Format, scale: Any, offset: Any, dtype: Any, rounding: Any, overflow: Any, rng: Any
 ) -> LPArray:
     return LPArray(codes, fmt, scale, offset, dtype, rounding=rounding, overflow=overflow, rng=rng)

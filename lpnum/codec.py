@@ -12,20 +12,20 @@ import numpy as np
 
 from lpnum import formats, rounding
 from lpnum._core import kernels
-from lpnum.formats import FixedFormat
+from lpnum.formats import FloatFormat, Format
 from lpnum.random import CounterRNG, as_rng
 from lpnum.rounding import ROUNDING_MODES, Policy
 
 __all__ = ["decode", "encode", "round_to"]
 
-# (codes, step, offset, code_min, code_max); step and offset are floats or float64 arrays that broadcast to the codes
-CodeOperand: TypeAlias = "tuple[np.ndarray, Any, Any, int, int]"
+# (codes, step, offset, format); step and offset are floats or float64 arrays that broadcast to the codes
+CodeOperand: TypeAlias = "tuple[np.ndarray, Any, Any, kernels.Format]"
 Operand: TypeAlias = "np.ndarray | CodeOperand"
 
 # numbers of the kernels' table of operations (enum lpnum_op)
 COPY, ADD, SUBTRACT, MULTIPLY, DIVIDE = range(5)
 
-_OVERFLOW_NUMBER = {"clamp": 0, "wrap": 1, "error": 2}
+_OVERFLOW_NUMBER = {"clamp": 0, "wrap": 1, "error": 2, "ieee": 3}
 _GOT_INVALID, _GOT_OVERFLOW = 1, 2
 
 
@@ -114,9 +114,19 @@ def _index(flat: int, shape: tuple[int, ...]) -> Any:
     return tuple(int(i) for i in np.unravel_index(flat, shape))
 
 
-def unscaled(codes: np.ndarray, fmt: FixedFormat) -> CodeOperand:
+def unscaled(codes: np.ndarray, fmt: Format) -> CodeOperand:
     """Codes of a format at scale 1 as an operand."""
-    return codes, fmt.unit, 0.0, fmt.code_min, fmt.code_max
+    return codes, fmt.unit, 0.0, fmt.kernel
+
+
+def check_overflow(policy: Policy, fmt: Format, where: str) -> None:
+    """Overflow policies that only one family of formats has."""
+    is_float = isinstance(fmt, FloatFormat)
+    if policy.overflow == ("wrap" if is_float else "ieee"):
+        kind, other = ("floats", "fixed point") if is_float else ("fixed point", "floats")
+        raise ValueError(
+            f"{where}: overflow={policy.overflow!r} is for {other}, and {fmt!r} is one of the {kind}; use 'clamp'"
+        )
 
 
 def make_policy(rounding_mode: str | None, overflow: str | None, rng: Any) -> Policy:
@@ -125,18 +135,20 @@ def make_policy(rounding_mode: str | None, overflow: str | None, rng: Any) -> Po
     return given.over(rounding.current())
 
 
-def nan_code_of(nan: float | None, scale: float, offset: float, fmt: FixedFormat) -> int | None:
+def nan_code_of(nan: float | None, scale: float, offset: float, fmt: Format) -> int | None:
     """Code that stands for the value `nan` (the replacement of NaN), nearest-even and clamped."""
     if nan is None:
         return None
     if not np.isfinite(nan):
         raise ValueError(f"nan: the replacement of NaN must be a finite number, not {nan!r}")
-    return int(np.clip(np.rint((nan - offset) / (scale * fmt.unit)), fmt.code_min, fmt.code_max))
+    code = np.empty(1, fmt.storage)
+    kernels.elementwise(COPY, np.array([float(nan)]), None, (code, float(scale) * fmt.unit, float(offset), fmt.kernel))
+    return int(code[0])
 
 
 def encode(
     values: Any,
-    fmt: FixedFormat | str,
+    fmt: Format | str,
     *,
     rounding: str | None = None,
     overflow: str | None = None,
@@ -181,12 +193,14 @@ def encode(
     fmt = formats.format(fmt)
     array = as_float_array(values, "lpnum.encode")
     codes = np.empty(array.shape, fmt.storage)
+    policy = make_policy(rounding, overflow, rng)
+    check_overflow(policy, fmt, "lpnum.encode")
     run(
         COPY,
         array,
         None,
         unscaled(codes, fmt),
-        make_policy(rounding, overflow, rng),
+        policy,
         "lpnum.encode",
         random_bits=random_bits,
         nan_code=nan_code_of(nan, 1.0, 0.0, fmt),
@@ -194,7 +208,7 @@ def encode(
     return codes
 
 
-def decode(codes: Any, fmt: FixedFormat | str, dtype: Any = np.float32) -> np.ndarray:
+def decode(codes: Any, fmt: Format | str, dtype: Any = np.float32) -> np.ndarray:
     """Values of codes of a format at scale 1.
 
     Parameters
@@ -229,7 +243,7 @@ def decode_operand(operand: CodeOperand, dtype: Any) -> np.ndarray:
     return out if direct else out.astype(dtype)
 
 
-def as_codes(codes: Any, fmt: FixedFormat, where: str) -> np.ndarray:
+def as_codes(codes: Any, fmt: Format, where: str) -> np.ndarray:
     """`codes` as an array of the format's storage dtype, without a copy where it is one; out of range is an error."""
     array = np.asarray(codes)
     if array.dtype.kind not in "iu":
@@ -247,7 +261,7 @@ def as_codes(codes: Any, fmt: FixedFormat, where: str) -> np.ndarray:
 
 def round_to(
     values: Any,
-    fmt: FixedFormat | str,
+    fmt: Format | str,
     *,
     rounding: str | None = None,
     overflow: str | None = None,

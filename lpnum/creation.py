@@ -8,8 +8,10 @@ import numpy as np
 
 from lpnum import codec, formats, grid
 from lpnum.array import LPArray, own_policy, unwritten
-from lpnum.formats import FixedFormat, fixed8
+from lpnum.formats import Format
 from lpnum.scaling import calibrate
+
+fixed8 = formats.format("fixed8")
 
 __all__ = [
     "arange",
@@ -102,7 +104,7 @@ def array(
 
 
 def _choose_grid(
-    values: np.ndarray, fmt: FixedFormat, scale: Any, offset: Any, axis: Any, calibration: str, nan: float | None
+    values: np.ndarray, fmt: Format, scale: Any, offset: Any, axis: Any, calibration: str, nan: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale and offset as metadata: given by the caller, or chosen from the values."""
     if axis is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from lpnum import grid
 from lpnum._core import kernels
 from lpnum.array import LPArray
+from lpnum.formats import FixedFormat
 
 __all__ = ["dot"]
 
@@ -24,7 +25,8 @@ def sum_values(x: LPArray, axis: Any, keepdims: bool) -> Any:
     """
     axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis).tolist())
     scale = x._scale
-    if scale.ndim and any(scale.shape[k] != 1 for k in axes):  # the weights differ inside a sum
+    weighted = scale.ndim > 0 and any(scale.shape[k] != 1 for k in axes)  # the scales differ inside a sum
+    if weighted or not isinstance(x.format, FixedFormat):
         return _add_reduce(x.dequantize(np.float64), axis=axes, keepdims=keepdims)
     if len(axes) == x.ndim and x.codes.flags.c_contiguous:
         total: Any = np.asarray(float(kernels.sum_codes(x.codes))).reshape((1,) * (x.ndim if keepdims else 0))
@@ -55,6 +57,8 @@ def dot(a: Any, b: Any) -> Any:
     exact = (
         isinstance(a, LPArray)
         and isinstance(b, LPArray)
+        and isinstance(a.format, FixedFormat)
+        and isinstance(b.format, FixedFormat)
         and a.ndim == b.ndim == 1
         and all(m.ndim == 0 for x in (a, b) for m in (x._scale, x._offset))
     )

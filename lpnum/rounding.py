@@ -22,7 +22,7 @@ ROUNDING_MODES = (
     "towards-negative",
     "stochastic",
 )
-OVERFLOW_POLICIES = ("clamp", "wrap", "error")
+OVERFLOW_POLICIES = ("clamp", "wrap", "error", "ieee")
 RESULT_POLICIES = ("keep", "cover", "fit", "exact")
 DEFAULT_RANDOM_BITS = 16
 
@@ -82,8 +82,8 @@ def context(
     ----------
     rounding : str, optional
         One of `ROUNDING_MODES`.
-    overflow : {"clamp", "wrap", "error"}, optional
-        What happens to values beyond the range of the format.
+    overflow : {"clamp", "ieee", "wrap", "error"}, optional
+        What happens to values beyond the range of the format; "ieee" is for floats, "wrap" for fixed point.
     result : {"keep", "cover", "fit", "exact"}, optional
         How the grid of the result of an operation on two arrays is chosen; see `lpnum.LPArray`.
     rng : int, CounterRNG or numpy.random.Generator, optional

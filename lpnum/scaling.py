@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum.formats import FixedFormat
+from lpnum.formats import FloatFormat, Format
 from lpnum.rounding import one_of
 
 __all__ = ["CALIBRATIONS", "calibrate", "cover"]
@@ -19,7 +19,7 @@ _RMS_RANGE = 4.0
 
 def calibrate(
     values: np.ndarray,
-    fmt: FixedFormat,
+    fmt: Format,
     calibration: str = "absmax",
     axis: int | tuple[int, ...] | None = None,
     offset: Any = None,
@@ -80,6 +80,8 @@ def calibrate(
             f"calibration: {fmt!r} is unsigned and the data goes down to {low.min():g}; "
             "use calibration='minmax', give offset=, or take a signed format"
         )
+    if isinstance(fmt, FloatFormat) and calibration != "rms":
+        calibration = "absmax"  # the values are symmetric about 0
     if calibration == "minmax" and offset is None:
         step = (high - low) / (fmt.code_max - fmt.code_min)
         step = np.where(step > 0, step, fmt.unit)
@@ -91,7 +93,7 @@ def calibrate(
             reach = _RMS_RANGE * np.sqrt(np.mean(square, axis=tuple(reduced), keepdims=True))
         else:
             reach = np.maximum(high, -low)
-        step = reach / fmt.code_max
+        step = reach / (fmt.max / fmt.unit)
         if calibration == "minmax" and fmt.signed:
             step = np.maximum(high / fmt.code_max, low / fmt.code_min)
         chosen = np.zeros_like(step) if offset is None else offset
@@ -113,7 +115,7 @@ def _reduced_axes(ndim: int, axis: int | tuple[int, ...] | None) -> list[int]:
     return [k for k in range(ndim) if k not in kept]
 
 
-def cover(low: Any, high: Any, fmt: FixedFormat) -> tuple[Any, Any]:
+def cover(low: Any, high: Any, fmt: Format) -> tuple[Any, Any]:
     """Smallest grid of a format that contains ``[low, high]``, with 0 a value of it if 0 lies inside.
 
     Parameters
@@ -132,8 +134,14 @@ def cover(low: Any, high: Any, fmt: FixedFormat) -> tuple[Any, Any]:
     (0.01, 0.0)
     >>> cover(0.0, 1.0, lpnum.ufixed4)
     (0.06666666666666667, 0.0)
+    >>> cover(-2.0, 896.0, lpnum.float8_e4m3fn)
+    (2.0, 0.0)
     """
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    if isinstance(fmt, FloatFormat):
+        reach = np.maximum(np.abs(low), np.abs(high)) / fmt.max
+        scale = np.where(reach > 0, reach, 1.0)
+        return (float(scale), 0.0) if scale.ndim == 0 else (scale, np.zeros(()))
     n = fmt.code_max - fmt.code_min
     width = high - low
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -47,7 +47,7 @@ def test_codes_equal_the_oracle(fmt, mode, seed, simd_level):
             with np.errstate(over="ignore"):
                 x = values.astype(dtype)
             out = np.empty(x.shape, fmt.storage)
-            operand = (out, scale * fmt.unit, offset, fmt.code_min, fmt.code_max)
+            operand = (out, scale * fmt.unit, offset, fmt.kernel)
             status, _ = kernels.elementwise(0, x, None, operand, ROUNDING_MODES.index(mode), 0, 16, 5, 9)
             assert status == 0
             np.testing.assert_array_equal(out, by_reference(x, fmt, scale, offset, mode, seed=5, stream=9))
@@ -256,7 +256,7 @@ def test_bad_arguments_are_named(call, error, words):
 
 def test_kernels_refuse_what_they_do_not_know():
     q = np.zeros(4, np.int8)
-    good = (q, 1.0, 0.0, -128, 127)
+    good = (q, 1.0, 0.0, lpnum.fixed8.kernel)
     for bad in (np.zeros(4, np.int32), np.zeros(4, complex)):
         with pytest.raises((TypeError, ValueError)):
             kernels.elementwise(0, bad, None, good)
@@ -265,4 +265,4 @@ def test_kernels_refuse_what_they_do_not_know():
     readonly = np.zeros(4, np.int8)
     readonly.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
-        kernels.elementwise(0, np.zeros(4), None, (readonly, 1.0, 0.0, -128, 127))
+        kernels.elementwise(0, np.zeros(4), None, (readonly, 1.0, 0.0, lpnum.fixed8.kernel))

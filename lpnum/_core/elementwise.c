@@ -34,7 +34,7 @@ static void drop_axis(lpnum_operand *a, int k, int ndim) {
 static lpnum_row row_at(const lpnum_operand *a, const ptrdiff_t *position, int ndim) {
     const int last = ndim - 1;
     lpnum_row row = {a->dtype, a->is_code, {a->data, ndim ? a->strides[last] : 0}, {a->step, 0}, {a->offset, 0},
-                     a->code_min, a->code_max};
+                     a->format};
     if (a->is_code && ndim) row.step.stride = a->step_strides[last], row.offset.stride = a->offset_strides[last];
     for (int k = 0; k < last; k++) {
         row.codes.data += position[k] * a->strides[k];

@@ -23,8 +23,21 @@ enum lpnum_rounding {
     LPNUM_TOWARDS_NEGATIVE,
     LPNUM_STOCHASTIC
 };
-enum lpnum_overflow { LPNUM_CLAMP, LPNUM_WRAP, LPNUM_ERROR };
+enum lpnum_overflow { LPNUM_CLAMP, LPNUM_WRAP, LPNUM_ERROR, LPNUM_IEEE };
 enum lpnum_status { LPNUM_OK = 0, LPNUM_GOT_INVALID = 1, LPNUM_GOT_OVERFLOW = 2 };
+
+/* A number format. Fixed point: the value of a code is the code. Float: sign, exponent and mantissa fields; the value of
+ * a finite magnitude c is its significand times 2^(exponent - mantissa_bits), subnormal below min_exponent. */
+typedef struct {
+    int code_min, code_max; /* stored range */
+    int is_float;
+    int mantissa_bits, min_exponent;
+    int magnitude_mask, sign_mask;     /* sign_mask 0: unsigned */
+    int finite_max, inf_code, nan_code; /* magnitude of the largest finite value; codes, -1 if there is none */
+    int negative_zero;                 /* -0 has a code */
+    int zero;                          /* 0: code 0 is the power 2^min_exponent */
+    const double *values;              /* of all codes, for formats of at most 8 bits; else NULL */
+} lpnum_format;
 
 /* One strided vector: `count` of a row is passed beside it. Strides are in bytes. */
 typedef struct {
@@ -37,14 +50,14 @@ typedef struct {
     int is_code;
     lpnum_vector codes;        /* codes, or the floats themselves */
     lpnum_vector step, offset; /* float64; only with is_code */
-    int code_min, code_max;    /* stored range; only with is_code */
+    const lpnum_format *format; /* only with is_code */
 } lpnum_row;
 
 typedef struct {
     int dtype, is_code;
     char *data, *step, *offset;
     ptrdiff_t strides[LPNUM_MAXDIM], step_strides[LPNUM_MAXDIM], offset_strides[LPNUM_MAXDIM];
-    int code_min, code_max;
+    const lpnum_format *format;
 } lpnum_operand;
 
 typedef struct {
@@ -73,6 +86,7 @@ typedef struct {
     int64_t (*sum_codes)(const void *codes, int dtype, size_t n);
     int64_t (*dot_codes)(const void *a, int a_dtype, const void *b, int b_dtype, size_t n);
     size_t (*first_nonfinite)(const void *values, int dtype, size_t n); /* n if all are finite */
+    double (*float_value)(const lpnum_format *format, int code);
 } lpnum_kernels;
 
 /* The kernels of a level; level must not exceed lpnum_detect_level(). */

@@ -45,9 +45,19 @@ static void decode_block(double *restrict v, const lpnum_row *a, size_t first, s
     }
 }
 
+/* Scale 1 and offset 0 leave the value alone, and with it the sign of a zero. */
+static int is_identity(const lpnum_row *a) {
+    return a->step.stride == 0 && a->offset.stride == 0 && f64_at(a->step, 0) == 1 && f64_at(a->offset, 0) == 0;
+}
+
 static void load_block(double *restrict v, const lpnum_row *a, size_t first, size_t n) {
     load_raw(v, a->dtype, at(a->codes, first), a->codes.stride, n);
-    if (a->is_code) decode_block(v, a, first, n);
+    if (!a->is_code) return;
+    if (a->format->is_float) {
+        float_values_block(v, a->format, n);
+        if (is_identity(a)) return;
+    }
+    decode_block(v, a, first, n);
 }
 
 /* ---- operations: a <- a op b ------------------------------------------------------------------------------------- */
@@ -123,7 +133,7 @@ static void divide_by_step(double *restrict v, const lpnum_row *out, size_t firs
 static int round_by_reciprocal(const double *restrict v, double *restrict q, const double *restrict t, size_t n,
                                double step, const lpnum_row *out, int rounding) {
     if (!(fabs(step) > 0x1p-900 && fabs(step) < 0x1p900)) return 0;
-    const double inverse = 1.0 / step, lo = out->code_min, hi = out->code_max, slack = (hi - lo + 2.0) * 0x1p-51;
+    const double inverse = 1.0 / step, lo = out->format->code_min, hi = out->format->code_max, slack = (hi - lo + 2.0) * 0x1p-51;
     int undecided = 0;
     if (rounding == LPNUM_NEAREST_EVEN) {
         const double decided = 0.5 - slack;
@@ -232,42 +242,75 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
     double q = round_any(y, rounding, threshold);
     if (q != y) e->inexact++;
     if (q == 0 && y != 0) e->underflow++;
-    if (q > out->code_max || q < out->code_min) {
+    if (q > out->format->code_max || q < out->format->code_min) {
         if (e->overflow++ == 0) e->first_overflow = (int64_t)index;
-        if (p->overflow == LPNUM_WRAP) return wrap_code(q, out->code_min, out->code_max);
-        return q > 0 ? out->code_max : out->code_min;
+        if (p->overflow == LPNUM_WRAP) return wrap_code(q, out->format->code_min, out->format->code_max);
+        return q > 0 ? out->format->code_max : out->format->code_min;
     }
     return q;
+}
+
+/* The value of every element in code units, one at a time: all policies, counters and special cases. */
+static void codes_counted(double *restrict v, const double *restrict t, const lpnum_row *out, size_t first, size_t n,
+                          uint64_t index, const lpnum_policy *p, lpnum_events *e) {
+    for (size_t i = 0; i < n; i++) {
+        const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first + i));
+        const double threshold = p->rounding == LPNUM_STOCHASTIC ? t[i] : 0.0;
+        const uint64_t position = index + first + i;
+        v[i] = out->format->is_float ? float_code_counted(v[i], threshold, rounding, out->format, position, p, e)
+                                     : code_counted(v[i], threshold, rounding, out, position, p, e);
+    }
 }
 
 static void store_codes(double *restrict v, double *restrict q, const lpnum_row *out, size_t first, size_t n,
                         uint64_t index, const lpnum_policy *p, lpnum_events *e) {
     double t[BLOCK];
-    char *codes = (char *)at(out->codes, first);
-    const int stochastic = p->rounding == LPNUM_STOCHASTIC;
-    const int plain = !p->count && p->overflow == LPNUM_CLAMP;
-    subtract_offset(v, out, first, n);
-    if (stochastic) thresholds_block(t, p, index + first, n);
-    if (plain && out->step.stride == 0 && (stochastic || p->rounding == LPNUM_NEAREST_EVEN) &&
-        round_by_reciprocal(v, q, t, n, f64_at(out->step, first), out, p->rounding)) {
-        if (!p->dry_run) store_integers(q, out->dtype, codes, out->codes.stride, n);
-        return;
-    }
-    divide_by_step(v, out, first, n);
-    int nans = 0;
-    for (size_t i = 0; i < n; i++) nans |= v[i] != v[i];
+    const double *codes = v;
+    const int stochastic = p->rounding == LPNUM_STOCHASTIC, is_float = out->format->is_float;
+    const int plain = !p->count && p->overflow != LPNUM_ERROR && p->overflow != LPNUM_WRAP;
     const int one_way = p->rounding == LPNUM_TOWARDS_POSITIVE || p->rounding == LPNUM_TOWARDS_NEGATIVE;
     const int mixed = one_way && out->step.stride != 0; /* the sign of the step may change inside the row */
-    if (plain && !nans && !mixed) {
-        const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first));
-        round_block(v, t, n, rounding, out->code_min, out->code_max);
+    const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first));
+    if (stochastic) thresholds_block(t, p, index + first, n);
+    if (!(is_float && is_identity(out))) subtract_offset(v, out, first, n);
+    if (!is_float && plain && out->step.stride == 0 && (stochastic || rounding == LPNUM_NEAREST_EVEN) &&
+        round_by_reciprocal(v, q, t, n, f64_at(out->step, first), out, rounding)) {
+        codes = q;
     } else {
-        for (size_t i = 0; i < n; i++) {
-            const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first + i));
-            v[i] = code_counted(v[i], stochastic ? t[i] : 0.0, rounding, out, index + first + i, p, e);
-        }
+        if (!(out->step.stride == 0 && f64_at(out->step, first) == 1)) divide_by_step(v, out, first, n);
+        int nans = 0;
+        for (size_t i = 0; i < n; i++) nans |= v[i] != v[i];
+        if (plain && !mixed && is_float && float_codes_block(v, q, t, n, out->format, rounding, p->overflow))
+            codes = q;
+        else if (plain && !mixed && !is_float && !nans)
+            round_block(v, t, n, rounding, out->format->code_min, out->format->code_max);
+        else
+            codes_counted(v, t, out, first, n, index, p, e);
     }
-    if (!p->dry_run) store_integers(v, out->dtype, codes, out->codes.stride, n);
+    if (!p->dry_run) store_integers(codes, out->dtype, (char *)at(out->codes, first), out->codes.stride, n);
+}
+
+/* float32 to an 8-bit float at scale 1: may this row skip float64? */
+static int encode_f32_row_applies(const lpnum_row *in, const lpnum_row *out, const lpnum_policy *p) {
+    return !in->is_code && in->dtype == LPNUM_F32 && in->codes.stride == sizeof(float) && out->is_code &&
+           out->format->is_float && out->dtype == LPNUM_U8 && out->codes.stride == 1 && is_identity(out) &&
+           encode_f32_applies(out->format, p);
+}
+
+/* Returns 0, with nothing lost, if the block has to be done in float64. */
+static int encode_f32_row_block(const lpnum_row *in, const lpnum_row *out, size_t first, size_t n, uint64_t index,
+                                const lpnum_policy *p) {
+    float u[BLOCK];
+    if (p->rounding == LPNUM_STOCHASTIC) {
+        uint16_t words[BLOCK + 16];
+        const size_t skip = (size_t)(index % 8);
+        ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, index / 8, (skip + n + 7) / 8);
+        const float unit = 1.0f / (float)(1 << p->random_bits);
+        const int shift = 16 - p->random_bits;
+        for (size_t i = 0; i < n; i++) u[i] = ((float)(words[skip + i] >> shift) + 0.5f) * unit;
+    }
+    return encode_f32_block((const float *)in->codes.data + first, (uint8_t *)out->codes.data + first, u, n, out->format,
+                            p->rounding, p->overflow);
 }
 
 /* ---- the row ------------------------------------------------------------------------------------------------------ */
@@ -282,13 +325,15 @@ static int row_status(const lpnum_policy *p, const lpnum_events *e) {
 static int elementwise_row(int op, int n_in, const lpnum_row *in, const lpnum_row *out, size_t n, uint64_t index,
                            const lpnum_policy *p, lpnum_events *e) {
     double a[BLOCK], b[BLOCK];
-    const int fast = op == LPNUM_COPY && quantize_f32_applies(in, out, p);
+    const int fixed_f32 = op == LPNUM_COPY && quantize_f32_applies(in, out, p);
+    const int float_f32 = op == LPNUM_COPY && encode_f32_row_applies(in, out, p);
     for (size_t first = 0; first < n; first += BLOCK) {
         const size_t m = n - first < BLOCK ? n - first : BLOCK;
-        if (fast) {
+        if (fixed_f32) {
             quantize_f32_block(in, out, first, m, index + first, p, e);
             continue;
         }
+        if (float_f32 && encode_f32_row_block(in, out, first, m, index + first, p)) continue;
         load_block(a, &in[0], first, m);
         if (n_in > 1) load_block(b, &in[1], first, m);
         OPERATIONS[op](a, b, m);

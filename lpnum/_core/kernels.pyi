@@ -2,6 +2,24 @@ from typing import Any
 
 SIMD_LEVELS: tuple[str, ...]
 
+class Format:
+    def __init__(
+        self,
+        *,
+        code_min: int,
+        code_max: int,
+        is_float: bool = False,
+        mantissa_bits: int = 0,
+        min_exponent: int = 0,
+        magnitude_mask: int = 0,
+        sign_mask: int = 0,
+        finite_max: int = 0,
+        inf_code: int = -1,
+        nan_code: int = -1,
+        negative_zero: bool = False,
+        zero: bool = True,
+    ) -> None: ...
+
 def simd_levels() -> tuple[str, ...]: ...
 def simd_level() -> int: ...
 def set_simd_level(name: str) -> None: ...

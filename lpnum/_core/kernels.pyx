@@ -17,8 +17,13 @@ cdef extern from "elementwise.h" nogil:
         LPNUM_MAXDIM
         LPNUM_GOT_INVALID
         LPNUM_GOT_OVERFLOW
+    ctypedef struct lpnum_format:
+        int code_min, code_max, is_float, mantissa_bits, min_exponent, magnitude_mask, sign_mask
+        int finite_max, inf_code, nan_code, negative_zero, zero
+        const double *values
     ctypedef struct lpnum_operand:
-        int dtype, is_code, code_min, code_max
+        int dtype, is_code
+        const lpnum_format *format
         char *data
         char *step
         char *offset
@@ -36,6 +41,7 @@ cdef extern from "elementwise.h" nogil:
         int64_t (*sum_codes)(const void *, int, size_t) noexcept nogil
         int64_t (*dot_codes)(const void *, int, const void *, int, size_t) noexcept nogil
         size_t (*first_nonfinite)(const void *, int, size_t) noexcept nogil
+        double (*float_value)(const lpnum_format *, int) noexcept nogil
     const lpnum_kernels *lpnum_kernels_of_level(int level) noexcept nogil
     int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *operands,
                           const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
@@ -116,11 +122,33 @@ cdef int broadcast(Py_buffer *view, ptrdiff_t *strides, int ndim, const ptrdiff_
     return 0
 
 
+cdef class Format:
+    """A number format as the kernels take it; see ``lpnum_format`` in elementwise.h."""
+    cdef lpnum_format c
+    cdef double table[256]
+
+    def __init__(self, *, int code_min, int code_max, bint is_float=False, int mantissa_bits=0, int min_exponent=0,
+                 int magnitude_mask=0, int sign_mask=0, int finite_max=0, int inf_code=-1, int nan_code=-1,
+                 bint negative_zero=False, bint zero=True):
+        cdef int code
+        self.c.code_min, self.c.code_max, self.c.is_float = code_min, code_max, is_float
+        self.c.mantissa_bits, self.c.min_exponent = mantissa_bits, min_exponent
+        self.c.magnitude_mask, self.c.sign_mask, self.c.finite_max = magnitude_mask, sign_mask, finite_max
+        self.c.inf_code, self.c.nan_code = inf_code, nan_code
+        self.c.negative_zero, self.c.zero = negative_zero, zero
+        self.c.values = NULL
+        if is_float and code_max < 256:
+            for code in range(256):  # codes wider than the format do not occur; 0 keeps the table whole
+                self.table[code] = kernels.float_value(&self.c, code) if code <= code_max else 0.0
+            self.c.values = self.table
+
+
 cdef class Operand:
     """Holds the buffers of one operand for the duration of a call."""
     cdef Py_buffer views[3]
     cdef int held
     cdef double step, offset
+    cdef Format format
     cdef lpnum_operand c
 
     def __dealloc__(self):
@@ -134,7 +162,7 @@ cdef class Operand:
         return 0
 
     cdef int set(self, object source, bint writable, int ndim, const ptrdiff_t *shape) except -1:
-        """`source` is a float array, or (codes, step, offset, code_min, code_max)."""
+        """`source` is a float array, or (codes, step, offset, format)."""
         cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
         self.c.is_code = isinstance(source, tuple)
         codes = source[0] if self.c.is_code else source
@@ -148,7 +176,8 @@ cdef class Operand:
         if self.c.is_code:
             if self.c.dtype > 3:
                 raise TypeError("codes must be integers")
-            self.c.code_min, self.c.code_max = source[3], source[4]
+            self.format = source[3]
+            self.c.format = &self.format.c
         return 0
 
     cdef int set_grid(self, object source, int ndim, const ptrdiff_t *shape) except -1:

@@ -8,6 +8,7 @@
 static double code_counted(double y, double threshold, int rounding, const lpnum_row *out, uint64_t index,
                            const lpnum_policy *p, lpnum_events *e);
 
+#include "float_codec.h"
 #include "quantize_f32.h"
 #include "elementwise_row.h"
 #include "reduce.h"
@@ -20,6 +21,7 @@ const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
     .sum_codes = sum_codes,
     .dot_codes = dot_codes,
     .first_nonfinite = first_nonfinite,
+    .float_value = float_value,
 };
 void LEVEL_NAME(lpnum_init)(void);
 void LEVEL_NAME(lpnum_init)(void) { ars_init(); }

@@ -29,13 +29,13 @@ static f32_plan f32_plan_of(double step, double offset, int lo, int hi) {
 static int quantize_f32_applies(const lpnum_row *in, const lpnum_row *out, const lpnum_policy *p) {
 #if LPNUM_X86 && LPNUM_LEVEL > 0
     if (in->is_code || in->dtype != LPNUM_F32 || in->codes.stride != sizeof(float)) return 0;
-    if (!out->is_code || (out->dtype != LPNUM_I8 && out->dtype != LPNUM_U8) || out->codes.stride != 1) return 0;
+    if (!out->is_code || out->format->is_float || (out->dtype != LPNUM_I8 && out->dtype != LPNUM_U8) || out->codes.stride != 1) return 0;
     if (out->step.stride != 0 || out->offset.stride != 0) return 0;
     if (p->overflow != LPNUM_CLAMP || p->count || p->dry_run) return 0;
     if (p->rounding != LPNUM_NEAREST_EVEN && !(p->rounding == LPNUM_STOCHASTIC && p->random_bits <= 16)) return 0;
     const double step = *(const double *)out->step.data, offset = *(const double *)out->offset.data;
     if (!(fabs(step) > 0x1p-60 && fabs(step) < 0x1p60)) return 0;
-    return f32_plan_of(step, offset, out->code_min, out->code_max).slack < 0x1p-8f;
+    return f32_plan_of(step, offset, out->format->code_min, out->format->code_max).slack < 0x1p-8f;
 #else
     (void)in, (void)out, (void)p;
     return 0;
@@ -195,7 +195,7 @@ static size_t stochastic_block(const float *restrict x, uint8_t *restrict q, siz
 static void quantize_f32_block(const lpnum_row *in, const lpnum_row *out, size_t first, size_t n, uint64_t index,
                                const lpnum_policy *p, lpnum_events *e) {
     const f32_plan plan = f32_plan_of(*(const double *)out->step.data, *(const double *)out->offset.data,
-                                      out->code_min, out->code_max);
+                                      out->format->code_min, out->format->code_max);
     const float *x = (const float *)in->codes.data + first;
     uint8_t *q = (uint8_t *)out->codes.data + first;
     uint16_t again[QUANTIZE_BLOCK];

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import _result_grid, codec, rounding
+from lpnum import _result_grid, _tables, codec, rounding
 from lpnum._core import kernels
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat
@@ -125,6 +125,8 @@ def _call(ufunc: np.ufunc, inputs: tuple[Any, ...]) -> Any:
     if op is not None and all(isinstance(x, LPArray) for x in inputs):
         target = _result_grid.arithmetic(ufunc, inputs[0], inputs[1], shape)
         if target is not None:
+            if _tables.operate(ufunc, inputs[0], inputs[1], target) is not None:
+                return target
             operands = [x.operand() for x in inputs]
             codec.run(op, operands[0], operands[1], target.operand(), target.policy(), f"np.{ufunc.__name__}")
             return target
@@ -305,26 +307,27 @@ def _arithmetic_into(ufunc: np.ufunc, inputs: tuple[Any, ...], out: LPArray) -> 
     """One fused pass: decode, operate, round, store on the grid of `out`."""
     inputs = tuple(x if isinstance(x, LPArray) else _plain_input(x, ufunc) for x in inputs)
     _check_shape(ufunc, inputs, out)
-    a, b = (_separate(x, out) for x in inputs)
-    name = f"np.{ufunc.__name__}"
-    codec.run(_ARITHMETIC[ufunc], a, b, out.operand(), out.policy(), name, keep_on_error=True)
+    a, b = (_readable(x, out) for x in inputs)
+    if isinstance(a, LPArray) and isinstance(b, LPArray) and _tables.operate(ufunc, a, b, out) is not None:
+        return out
+    operands = (x.operand() if isinstance(x, LPArray) else x for x in (a, b))
+    codec.run(_ARITHMETIC[ufunc], *operands, out.operand(), out.policy(), f"np.{ufunc.__name__}", keep_on_error=True)
     return out
 
 
-def _separate(x: Any, out: LPArray) -> Any:
-    """`x` as an operand that can be read while `out` is written: the same elements, or a copy if it overlaps."""
+def _readable(x: Any, out: LPArray) -> Any:
+    """`x`, or a copy if writing `out` element by element would change elements of `x` that are still to be read."""
     if x is out:
-        return x.operand()
+        return x
     codes = x.codes if isinstance(x, LPArray) else x
-    if np.may_share_memory(codes, out.codes):
-        aligned = (
-            codes.shape == out.codes.shape
-            and codes.strides == out.codes.strides
-            and codes.__array_interface__["data"][0] == out.codes.__array_interface__["data"][0]
-        )
-        if not aligned:
-            x = x.copy()
-    return x.operand() if isinstance(x, LPArray) else x
+    if not np.may_share_memory(codes, out.codes):
+        return x
+    aligned = (
+        codes.shape == out.codes.shape
+        and codes.strides == out.codes.strides
+        and codes.__array_interface__["data"][0] == out.codes.__array_interface__["data"][0]
+    )
+    return x if aligned else x.copy()
 
 
 def _reduce(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], out: Any, kwargs: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from lpnum import codec, formats, grid, rounding
+from lpnum import _tables, codec, formats, grid, rounding
 from lpnum._core import kernels
 from lpnum._methods import ArrayMethods
 from lpnum.formats import FloatFormat, Format
@@ -238,7 +238,10 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
             ):
                 np.copyto(self.codes, values.codes)
                 return
-            source: Any = (values.copy() if np.may_share_memory(self.codes, values.codes) else values).operand()
+            values = values.copy() if np.may_share_memory(self.codes, values.codes) else values
+            if _tables.cast(values, self):
+                return
+            source: Any = values.operand()
         else:
             source = codec.as_float_array(values, where)
             while source.ndim > self.ndim and source.shape[0] == 1:

@@ -83,6 +83,9 @@ typedef struct {
     lpnum_row_function elementwise_row;
     void (*random_words)(uint64_t seed, uint64_t stream, uint64_t first, size_t n, int bits, void *words);
     void (*map8)(const uint8_t *restrict codes, const uint8_t *restrict table, uint8_t *restrict out, size_t n);
+    void (*map8_pairs)(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict table,
+                       uint8_t *restrict out, size_t n);
+    void (*add_saturating)(const int8_t *restrict a, const int8_t *restrict b, int8_t *restrict out, size_t n, int sign);
     int64_t (*sum_codes)(const void *codes, int dtype, size_t n);
     int64_t (*dot_codes)(const void *a, int a_dtype, const void *b, int b_dtype, size_t n);
     size_t (*first_nonfinite)(const void *values, int dtype, size_t n); /* n if all are finite */

@@ -300,16 +300,12 @@ static int encode_f32_row_applies(const lpnum_row *in, const lpnum_row *out, con
 /* Returns 0, with nothing lost, if the block has to be done in float64. */
 static int encode_f32_row_block(const lpnum_row *in, const lpnum_row *out, size_t first, size_t n, uint64_t index,
                                 const lpnum_policy *p) {
-    float u[BLOCK];
-    if (p->rounding == LPNUM_STOCHASTIC) {
-        uint16_t words[BLOCK + 16];
-        const size_t skip = (size_t)(index % 8);
-        ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, index / 8, (skip + n + 7) / 8);
-        const float unit = 1.0f / (float)(1 << p->random_bits);
-        const int shift = 16 - p->random_bits;
-        for (size_t i = 0; i < n; i++) u[i] = ((float)(words[skip + i] >> shift) + 0.5f) * unit;
-    }
-    return encode_f32_block((const float *)in->codes.data + first, (uint8_t *)out->codes.data + first, u, n, out->format,
+    uint16_t words[BLOCK + 16];
+    const size_t skip = (size_t)(index % 8);
+    const int stochastic = p->rounding == LPNUM_STOCHASTIC;
+    if (stochastic) ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, index / 8, (skip + n + 7) / 8);
+    return encode_f32_block((const float *)in->codes.data + first, (uint8_t *)out->codes.data + first,
+                            stochastic ? words + skip : NULL, stochastic ? p->random_bits : 16, n, out->format,
                             p->rounding, p->overflow);
 }
 
@@ -322,9 +318,30 @@ static int row_status(const lpnum_policy *p, const lpnum_events *e) {
     return status;
 }
 
+/* 8-bit codes of one grid to float32: a table of the 256 values, in the storage's order of bytes. */
+static int decode_by_table(const lpnum_row *in, const lpnum_row *out, size_t n) {
+    if (!in->is_code || in->codes.stride != 1 || in->step.stride != 0 || in->offset.stride != 0 || n < 512) return 0;
+    if (out->is_code || out->dtype != LPNUM_F32 || out->codes.stride != sizeof(float)) return 0;
+    if (in->dtype != LPNUM_I8 && in->dtype != LPNUM_U8) return 0;
+    uint8_t bytes[256];
+    double values[256];
+    float table[256];
+    for (int c = 0; c < 256; c++) bytes[c] = (uint8_t)c;
+    lpnum_row all = *in;
+    all.codes.data = (char *)bytes;
+    load_block(values, &all, 0, 256);
+    for (int c = 0; c < 256; c++) table[c] = (float)values[c];
+    map8_f32((const uint8_t *)in->codes.data, table, (float *)out->codes.data, n);
+    return 1;
+}
+
 static int elementwise_row(int op, int n_in, const lpnum_row *in, const lpnum_row *out, size_t n, uint64_t index,
                            const lpnum_policy *p, lpnum_events *e) {
     double a[BLOCK], b[BLOCK];
+    if (op == LPNUM_COPY && decode_by_table(&in[0], out, n)) {
+        e->total += (int64_t)n;
+        return LPNUM_OK;
+    }
     const int fixed_f32 = op == LPNUM_COPY && quantize_f32_applies(in, out, p);
     const int float_f32 = op == LPNUM_COPY && encode_f32_row_applies(in, out, p);
     for (size_t first = 0; first < n; first += BLOCK) {

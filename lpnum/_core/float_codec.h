@@ -146,7 +146,7 @@ static inline int encode_f32_applies(const lpnum_format *f, const lpnum_policy *
 }
 
 #define ENCODE_F32_LOOP(ROUND)                                                                                  \
-    for (size_t i = 0; i < n; i++) {                                                                            \
+    for (size_t i = done; i < n; i++) {                                                                            \
         uint32_t bits;                                                                                          \
         memcpy(&bits, &x[i], 4);                                                                                \
         const int32_t plain = (int32_t)(bits & 0x7FFFFFFF);                                                     \
@@ -169,23 +169,88 @@ static inline int encode_f32_applies(const lpnum_format *f, const lpnum_policy *
         codes[i] = (uint8_t)(plain > 0x7F800000 ? nan_code : code);                                             \
     }
 
-/* Returns 0 if there is something that float_code_counted has to treat. */
-static int encode_f32_block(const float *restrict x, uint8_t *restrict codes, const float *restrict u, size_t n,
-                            const lpnum_format *f, int rounding, int overflow) {
-    const int m = f->mantissa_bits;
-    const int32_t lowest = 127 + f->min_exponent, largest = f->finite_max, sign_mask = f->sign_mask;
-    const int32_t zero_mask = f->negative_zero ? f->sign_mask : 0, unsigned_mask = f->sign_mask ? 0 : -1;
-    const int32_t nan_code = f->nan_code;
-    const int32_t beyond = overflows_to_special(overflow, rounding, 0) ? special_code(f, 0) : f->finite_max;
-    const int32_t below = overflows_to_special(overflow, rounding, 1) ? special_code(f, 1) : f->finite_max | f->sign_mask;
-    const float magic = 0x1.8p23f, bound = (float)(4 << m);
-    int32_t odd = 0;
-    if (rounding == LPNUM_NEAREST_EVEN) {
+typedef struct {
+    int m, lowest, largest, sign_mask, zero_mask, unsigned_mask, nan_code, beyond, below;
+} f32_codes;
+
+static inline f32_codes f32_codes_of(const lpnum_format *f, int rounding, int overflow) {
+    f32_codes c = {f->mantissa_bits, 127 + f->min_exponent, f->finite_max, f->sign_mask,
+                   f->negative_zero ? f->sign_mask : 0, f->sign_mask ? 0 : -1, f->nan_code, f->finite_max,
+                   f->finite_max | f->sign_mask};
+    if (overflows_to_special(overflow, rounding, 0)) c.beyond = special_code(f, 0);
+    if (overflows_to_special(overflow, rounding, 1)) c.below = special_code(f, 1);
+    return c;
+}
+
+#if LPNUM_X86 && LPNUM_LEVEL == 2
+/* The loop below written with masks; the compiler spends twice the instructions on its selects. Sets the low bit of
+ * *odd for NaN and for negative values of an unsigned format. Returns how many elements are done. */
+static size_t encode_f32_vectors(const float *restrict x, uint8_t *restrict codes, const uint16_t *restrict words,
+                                 int random_bits, size_t n, const f32_codes *c, int *odd) {
+    const __m512i lowest = _mm512_set1_epi32(c->lowest), largest = _mm512_set1_epi32(c->largest);
+    const __m512i factor_base = _mm512_set1_epi32(254 + c->m), exponent_max = _mm512_set1_epi32(254);
+    const __m512i infinity = _mm512_set1_epi32(0x7F800000), all_but_sign = _mm512_set1_epi32(0x7FFFFFFF);
+    const __m512 bound = _mm512_set1_ps((float)(4 << c->m)), unit = _mm512_set1_ps(1.0f / (float)(1 << random_bits));
+    const __m128i shift = _mm_cvtsi32_si128(c->m), word_shift = _mm_cvtsi32_si128(16 - random_bits);
+    __mmask16 seen = 0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512i bits = _mm512_loadu_si512(x + i), plain = _mm512_and_si512(bits, all_but_sign);
+        const __mmask16 negative = _mm512_movepi32_mask(bits), nan = _mm512_cmpgt_epi32_mask(plain, infinity);
+        const __m512i biased =
+            _mm512_min_epi32(_mm512_max_epi32(_mm512_srli_epi32(plain, 23), lowest), exponent_max);
+        const __m512 factor = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_sub_epi32(factor_base, biased), 23));
+        __m512i q;
+        if (words) { /* up where r >= floor(r) + 1 - u; every term is exact */
+            const __m512 r = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), bound),
+                                           _mm512_min_ps(bound, _mm512_mul_ps(_mm512_castsi512_ps(bits), factor)));
+            const __m512i w = _mm512_srl_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(words + i))), word_shift);
+            const __m512 u = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(w), _mm512_set1_ps(0.5f)), unit);
+            const __m512 down = _mm512_roundscale_ps(r, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+            const __m512 next = _mm512_add_ps(down, _mm512_set1_ps(1.0f));
+            const __mmask16 up = _mm512_cmp_ps_mask(r, _mm512_sub_ps(next, u), _CMP_GE_OQ);
+            q = _mm512_abs_epi32(_mm512_cvtps_epi32(_mm512_mask_mov_ps(down, up, next)));
+        } else {
+            q = _mm512_cvtps_epi32(_mm512_min_ps(bound, _mm512_mul_ps(_mm512_castsi512_ps(plain), factor)));
+        }
+        const __m512i magnitude = _mm512_add_epi32(q, _mm512_sll_epi32(_mm512_sub_epi32(biased, lowest), shift));
+        const __mmask16 over = _mm512_cmpgt_epi32_mask(magnitude, largest), some = _mm512_test_epi32_mask(magnitude, magnitude);
+        __m512i code = _mm512_mask_or_epi32(magnitude, negative & some, magnitude, _mm512_set1_epi32(c->sign_mask));
+        code = _mm512_mask_mov_epi32(code, negative & (__mmask16)~some, _mm512_set1_epi32(c->zero_mask));
+        code = _mm512_mask_mov_epi32(code, over, _mm512_set1_epi32(c->beyond));
+        code = _mm512_mask_mov_epi32(code, over & negative, _mm512_set1_epi32(c->below));
+        code = _mm512_mask_mov_epi32(code, nan, _mm512_set1_epi32(c->nan_code));
+        seen |= nan | (c->unsigned_mask ? negative & _mm512_test_epi32_mask(plain, plain) : 0);
+        _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtepi32_epi8(code));
+    }
+    *odd = seen != 0;
+    return i;
+}
+#else
+static size_t encode_f32_vectors(const float *restrict x, uint8_t *restrict codes, const uint16_t *restrict words,
+                                 int random_bits, size_t n, const f32_codes *c, int *odd) {
+    (void)x, (void)codes, (void)words, (void)random_bits, (void)n, (void)c;
+    *odd = 0;
+    return 0;
+}
+#endif
+
+/* words: one for each element (NULL: nearest-even). Returns 0 if there is something for float_code_counted. */
+static int encode_f32_block(const float *restrict x, uint8_t *restrict codes, const uint16_t *restrict words,
+                            int random_bits, size_t n, const lpnum_format *f, int rounding, int overflow) {
+    const f32_codes c = f32_codes_of(f, rounding, overflow);
+    const int32_t m = c.m, lowest = c.lowest, largest = c.largest, sign_mask = c.sign_mask, zero_mask = c.zero_mask;
+    const int32_t unsigned_mask = c.unsigned_mask, nan_code = c.nan_code, beyond = c.beyond, below = c.below;
+    const float magic = 0x1.8p23f, bound = (float)(4 << m), unit = 1.0f / (float)(1 << random_bits);
+    int odd;
+    const size_t done = encode_f32_vectors(x, codes, words, random_bits, n, &c, &odd);
+    if (!words) {
         ENCODE_F32_LOOP((r + magic) - magic)
     } else { /* u = (word + 1/2) / 2^k; up where r >= floor(r) + 1 - u, every term exact in float32 */
         ENCODE_F32_LOOP(({
+            const float u = ((float)(words[i] >> (16 - random_bits)) + 0.5f) * unit;
             const float even = (r + magic) - magic, down = even - (even > r ? 1.0f : 0.0f);
-            down + (r >= (down + 1.0f) - u[i] ? 1.0f : 0.0f);
+            down + (r >= (down + 1.0f) - u ? 1.0f : 0.0f);
         }))
     }
     return !(odd && (f->nan_code < 0 || !f->sign_mask));

@@ -38,6 +38,9 @@ cdef extern from "elementwise.h" nogil:
     ctypedef struct lpnum_kernels:
         void (*random_words)(uint64_t, uint64_t, uint64_t, size_t, int, void *) noexcept nogil
         void (*map8)(const unsigned char *, const unsigned char *, unsigned char *, size_t) noexcept nogil
+        void (*map8_pairs)(const unsigned char *, const unsigned char *, const unsigned char *, unsigned char *,
+                           size_t) noexcept nogil
+        void (*add_saturating)(const signed char *, const signed char *, signed char *, size_t, int) noexcept nogil
         int64_t (*sum_codes)(const void *, int, size_t) noexcept nogil
         int64_t (*dot_codes)(const void *, int, const void *, int, size_t) noexcept nogil
         size_t (*first_nonfinite)(const void *, int, size_t) noexcept nogil
@@ -294,6 +297,34 @@ def map8(object codes, object table, object out):
         raise ValueError("map8 takes 1-byte arrays of one size and a table of 256 bytes")
     with nogil:
         kernels.map8(<unsigned char *>a.view.buf, <unsigned char *>t.view.buf, <unsigned char *>b.view.buf, a.size)
+
+
+def map8_pairs(object a, object b, object table, object out):
+    """``out[i] = table[256 * a[i] + b[i]]`` for contiguous 1-byte arrays and a table of 65,536 bytes."""
+    cdef Contiguous p = Contiguous(), q = Contiguous(), t = Contiguous(), r = Contiguous()
+    p.take(a, False)
+    q.take(b, False)
+    t.take(table, False)
+    r.take(out, True)
+    if not (p.view.itemsize == q.view.itemsize == t.view.itemsize == r.view.itemsize == 1):
+        raise ValueError("map8_pairs takes 1-byte arrays")
+    if p.size != q.size or p.size != r.size or t.size != 65536:
+        raise ValueError("map8_pairs takes arrays of one size and a table of 65,536 bytes")
+    with nogil:
+        kernels.map8_pairs(<unsigned char *>p.view.buf, <unsigned char *>q.view.buf, <unsigned char *>t.view.buf,
+                           <unsigned char *>r.view.buf, p.size)
+
+
+def add_saturating(object a, object b, object out, int sign):
+    """``out = a + b`` (sign 1) or ``a - b`` (sign -1) of contiguous int8 arrays, saturating."""
+    cdef Contiguous p = Contiguous(), q = Contiguous(), r = Contiguous()
+    p.take(a, False)
+    q.take(b, False)
+    r.take(out, True)
+    if p.dtype != 0 or q.dtype != 0 or r.dtype != 0 or p.size != q.size or p.size != r.size:
+        raise ValueError("add_saturating takes int8 arrays of one size")
+    with nogil:
+        kernels.add_saturating(<signed char *>p.view.buf, <signed char *>q.view.buf, <signed char *>r.view.buf, p.size, sign)
 
 
 def sum_codes(object codes):

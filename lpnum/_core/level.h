@@ -10,6 +10,7 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
 
 #include "float_codec.h"
 #include "quantize_f32.h"
+#include "lookup.h"
 #include "elementwise_row.h"
 #include "reduce.h"
 
@@ -18,6 +19,8 @@ const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
     .elementwise_row = elementwise_row,
     .random_words = random_words,
     .map8 = map8,
+    .map8_pairs = map8_pairs,
+    .add_saturating = add_saturating,
     .sum_codes = sum_codes,
     .dot_codes = dot_codes,
     .first_nonfinite = first_nonfinite,

@@ -63,10 +63,6 @@ static int64_t dot_codes(const void *a, int a_dtype, const void *b, int b_dtype,
 }
 #undef DOT8
 
-static void map8(const uint8_t *restrict codes, const uint8_t *restrict table, uint8_t *restrict out, size_t n) {
-    for (size_t i = 0; i < n; i++) out[i] = table[codes[i]];
-}
-
 /* x - x is 0 for finite x and NaN otherwise, and NaN stays in a sum: 64 sums are tested once a block. */
 #define FIRST_NONFINITE(type)                                                   \
     for (size_t first = 0; first < n; first += 4096) {                          \

@@ -4,8 +4,8 @@
  * then raises the instruction set for the rest of that file only. Everything declared `static` in a kernel header is
  * therefore private to its level. LEVEL_NAME(f) gives the exported name of f at the level being compiled.
  *
- * Levels: 1 = AVX2 + AES (Haswell, Zen). 2 = AVX-512 F/BW/DQ/VL + VNNI + VAES (Ice Lake, Zen 4); older AVX-512
- * parts without VNNI or VAES run level 1.
+ * Levels: 1 = AVX2 + AES (Haswell, Zen). 2 = AVX-512 F/BW/DQ/VL + VNNI + VBMI + VAES (Ice Lake, Zen 4); older
+ * AVX-512 parts, without one of the last three, run level 1.
  *
  * Rule: every level gives the same bits. No fused multiply-add (-ffp-contract=off), floating-point sums in a stated
  * order, random bits as a function of (seed, stream, index) alone.
@@ -40,11 +40,13 @@ enum { LPNUM_BASELINE = 0, LPNUM_AVX2 = 1, LPNUM_AVX512 = 2, LPNUM_N_LEVELS = 3 
 #pragma GCC target("avx2,aes,fma,bmi,bmi2,popcnt")
 #endif
 #elif LPNUM_LEVEL == 2
-#define LPNUM_AVX512_FEATURES "avx2,aes,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,vaes"
+#define LPNUM_AVX512_FEATURES \
+    "avx2,aes,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,vaes"
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target(LPNUM_AVX512_FEATURES))), apply_to = function)
 #else
-#pragma GCC target("avx2,aes,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,vaes,prefer-vector-width=512")
+#pragma GCC target("avx2,aes,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,vaes")
+#pragma GCC target("prefer-vector-width=512")
 #endif
 #endif
 #endif
@@ -60,7 +62,7 @@ static inline int lpnum_detect_level(void) {
         return LPNUM_BASELINE;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("vaes"))
+        __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("vaes"))
         return LPNUM_AVX512;
     return LPNUM_AVX2;
 #else

@@ -1,0 +1,107 @@
+"""Operations on 8-bit arrays by table: every code, or pair of codes, is computed once.
+
+A table holds what the ordinary path gives for the same inputs, so both have the same bits; `None` means that the
+ordinary path has to do it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lpnum import codec, rounding
+from lpnum._core import kernels
+from lpnum.formats import FixedFormat, Format
+from lpnum.rounding import Policy
+
+if TYPE_CHECKING:
+    from lpnum.array import LPArray
+
+# Below this many elements the ordinary path is faster than finding the table.
+SMALLEST_PAIRS, SMALLEST_CAST = 16_384, 2_048
+
+_BYTES = np.arange(256, dtype=np.uint8)
+
+
+def _scalar_grid(x: LPArray) -> tuple[Format, float, float] | None:
+    """Format, scale and offset if there is one of each, of 8 bits, in one block of memory."""
+    if x.itemsize != 1 or x._scale.ndim or x._offset.ndim or not x.codes.flags.c_contiguous:
+        return None
+    return x.format, float(x._scale), float(x._offset)
+
+
+def _tabled(policy: Policy) -> bool:
+    """Whether the rounding of a value is a function of the value alone, and nobody counts."""
+    return policy.rounding != "stochastic" and policy.overflow != "error" and rounding.counting() is None
+
+
+def _byte_values(fmt: Format, scale: float, offset: float) -> np.ndarray:
+    """Values of the 256 bytes as codes (bytes that are no codes of the format do not occur)."""
+    return codec.decode_operand((_BYTES.view(fmt.storage), scale * fmt.unit, offset, fmt.kernel), np.float64)
+
+
+def _codes_of(values: np.ndarray, fmt: Format, scale: float, offset: float, mode: str, overflow: str) -> Any:
+    """Bytes of the rounded values; None if a value has no code."""
+    out = np.empty(values.shape, fmt.storage)
+    policy = Policy(mode, overflow)
+    try:
+        codec.run(codec.COPY, values, None, (out, scale * fmt.unit, offset, fmt.kernel), policy, "table")
+    except ValueError:
+        return None
+    return out.view(np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _pairs(ufunc: np.ufunc, a: Any, b: Any, target: Any, mode: str, overflow: str) -> Any:
+    with np.errstate(all="ignore"):
+        values = ufunc.outer(_byte_values(*a), _byte_values(*b))
+    return _codes_of(values, *target, mode, overflow)
+
+
+@lru_cache(maxsize=256)
+def _casts(source: Any, target: Any, mode: str, overflow: str) -> Any:
+    return _codes_of(_byte_values(*source), *target, mode, overflow)
+
+
+def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | None:
+    """``out = ufunc(a, b)`` by a table of all pairs of codes."""
+    if out.size < SMALLEST_PAIRS or not a.shape == b.shape == out.shape:
+        return None
+    grids = [_scalar_grid(x) for x in (a, b, out)]
+    policy = out.policy()
+    if None in grids or not _tabled(policy):
+        return None
+    mode, overflow = str(policy.rounding), str(policy.overflow)
+    if _adds_codes(ufunc, grids, mode, overflow):
+        kernels.add_saturating(a.codes, b.codes, out.codes, 1 if ufunc is np.add else -1)
+        return out
+    table = _pairs(ufunc, *grids, mode, overflow)
+    if table is None:
+        return None
+    kernels.map8_pairs(a.codes, b.codes, table, out.codes)
+    return out
+
+
+def _adds_codes(ufunc: np.ufunc, grids: list[Any], mode: str, overflow: str) -> bool:
+    """On one grid of full int8 without offset, sums and differences are those of the codes, saturated."""
+    fmt, _, offset = grids[0]
+    whole = isinstance(fmt, FixedFormat) and fmt.bits == 8 and fmt.signed and offset == 0
+    nearest = mode.startswith("nearest") and overflow == "clamp"
+    return whole and nearest and ufunc in (np.add, np.subtract) and grids[0] == grids[1] == grids[2]
+
+
+def cast(source: LPArray, out: LPArray) -> bool:
+    """Write 8-bit values onto another 8-bit grid by a table of all codes; False if that does not apply."""
+    if out.size < SMALLEST_CAST or source.shape != out.shape:
+        return False
+    grids = [_scalar_grid(x) for x in (source, out)]
+    policy = out.policy()
+    if None in grids or not _tabled(policy):
+        return False
+    table = _casts(*grids, str(policy.rounding), str(policy.overflow))
+    if table is None:
+        return False
+    kernels.map8(source.codes, table, out.codes)
+    return True

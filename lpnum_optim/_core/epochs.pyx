@@ -11,59 +11,17 @@ import numpy as np
 
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release,
                              PyObject_GetBuffer)
-from libc.stdint cimport int8_t, int16_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int64_t, uint32_t
 
+from lpnum_optim._core.epochs_api cimport (EPOCH_NO_MEMORY, LOSS_LOGISTIC, LOSS_SQUARED, X_FLOAT32, X_FLOAT64, X_INT8,
+                                           X_UINT8, data_matrix, epoch_kernels, epoch_kernels_avx2,
+                                           epoch_kernels_avx512, epoch_kernels_baseline, epoch_problem, lowbit_iterate,
+                                           lowbit_report)
 from lpnum._core import kernels as _lpnum_kernels
 
 
 cdef extern from "simd.h" nogil:
     int lpnum_detect_level()
-
-
-cdef extern from "epochs_api.h" nogil:
-    int EPOCH_NO_MEMORY
-    int LOSS_SQUARED, LOSS_LOGISTIC
-    int X_INT8, X_UINT8, X_FLOAT32, X_FLOAT64
-
-    ctypedef struct data_matrix:
-        const void *data
-        size_t n, d
-        int kind
-        double step
-
-    ctypedef struct sample_list:
-        const void *index
-        size_t count
-        int wide
-
-    ctypedef struct epoch_problem:
-        data_matrix x
-        sample_list samples
-        const double *targets
-        const double *margins
-        const double *anchors
-        const double *direction
-        double step_size, l2
-        int loss
-
-    ctypedef struct lowbit_iterate:
-        void *codes
-        int wide
-        double step
-        int code_min, code_max
-        uint64_t seed, stream
-
-    ctypedef struct lowbit_report:
-        double saturated, range_used, beta_saturated
-
-    ctypedef struct epoch_kernels:
-        void (*init)() noexcept nogil
-        int (*lowbit_epoch)(const epoch_problem *, const lowbit_iterate *, lowbit_report *) noexcept nogil
-        int (*float_epoch)(const epoch_problem *, void *, int) noexcept nogil
-        int (*row_products)(const data_matrix *, const double *, double *) noexcept nogil
-        int (*weighted_row_sum)(const data_matrix *, const double *, double *) noexcept nogil
-
-    const epoch_kernels epoch_kernels_baseline, epoch_kernels_avx2, epoch_kernels_avx512
 
 
 cdef enum:  # element types that never are data, after X_INT8 ... X_FLOAT64

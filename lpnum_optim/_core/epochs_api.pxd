@@ -36,12 +36,21 @@ cdef extern from "epochs_api.h" nogil:
         int code_min, code_max
         uint64_t seed, stream
 
+    ctypedef struct lowbit_control:
+        size_t segments
+        int learning
+        double narrow, wide, crowded
+        size_t stuck
+        double widen, limit
+
     ctypedef struct lowbit_report:
-        double saturated, range_used, beta_saturated
+        double saturated, range_used, last_saturated, beta_saturated, change, seen, crowding
+        size_t runs, held
 
     ctypedef struct epoch_kernels:
         void (*init)() noexcept nogil
-        int (*lowbit_epoch)(const epoch_problem *, const lowbit_iterate *, lowbit_report *) noexcept nogil
+        int (*lowbit_epoch)(const epoch_problem *, const lowbit_iterate *, const lowbit_control *,
+                            lowbit_report *) noexcept nogil
         int (*float_epoch)(const epoch_problem *, void *, int) noexcept nogil
         int (*row_products)(const data_matrix *, const double *, double *) noexcept nogil
         int (*weighted_row_sum)(const data_matrix *, const double *, double *) noexcept nogil

@@ -112,7 +112,8 @@ class GridControl:
 
     def split(self, samples: NDArray[Any]) -> list[NDArray[Any]]:
         """The samples of the runs, none of them empty."""
-        return [part for part in np.array_split(samples, self.segments) if len(part)]
+        runs = min(self.segments, len(samples))
+        return np.array_split(samples, runs) if runs else []
 
     def observe(self, report: Report) -> None:
         """Record a run of steps."""

@@ -13,9 +13,11 @@ import numpy as np
 
 from lpnum._reference import aes_round, ars_blocks
 
+from .grid_control import GridControl, Report
+
 Array = np.ndarray[Any, Any]
 
-_DITHER_STEPS, _DITHER_REFRESH = 1 << 62, 1 << 63
+_DITHER_STEPS, _DITHER_REFRESH, _DITHER_CHANGE = 1 << 62, 2 << 62, 3 << 62
 
 
 def exp(a: float) -> float:
@@ -64,6 +66,7 @@ def lowbit_epoch(
     code_max: int,
     seed: int,
     stream: int,
+    control: GridControl | None = None,
 ) -> tuple[float, float, float]:
     """One epoch on the codes `z`, in place; see ``lpnum_optim._core.epochs.lowbit_epoch``."""
     d, wide = len(z), z.dtype == np.int16
@@ -72,43 +75,59 @@ def lowbit_epoch(
     def sat(v: Array) -> Array:
         return v if wide else np.clip(v, -32768, 32767)
 
+    grid = control or GridControl()
+
+    def random32(first: int) -> Array:
+        words = ars_blocks(seed, stream, first, n_blocks).reshape(-1).view("<u2")[:d]
+        return words.astype(np.int64) << 16
+
+    def constant_part(first: int) -> Array:
+        h_scale = step_size / (z_step * grid.change) * 2.0**40
+        fixed = np.rint(np.clip(direction * h_scale, -(2.0**60), 2.0**60)).astype(np.int64)
+        return np.clip((fixed + shrink * q + random32(first)) >> 32, -fine_max - 1, fine_max)
+
     data = x.astype(np.int64)
     q = z.astype(np.int64)
-    h_scale = step_size / z_step * 2.0**40
-    fixed = np.rint(np.clip(direction * h_scale, -(2.0**60), 2.0**60)).astype(np.int64)
     shrink = int(np.rint(min(step_size * l2 * 2.0**40, 2.0**44)))
-    dot_scale = x_step * z_step
-    beta_scale = step_size * x_step / z_step * 256
-
     n_blocks = (d + 63) // 64 * 8
     base = ars_blocks(seed, stream, 0, -(-d // 16))
     every = refresh_steps(step_size, l2)
-    clipped = at_end = observed = largest = 0
-    for t, i in enumerate(samples):
-        if t % every == 0:
-            first = _DITHER_REFRESH + t // every * n_blocks
-            random16 = ars_blocks(seed, stream, first, n_blocks).reshape(-1).view("<u2")[:d].astype(np.int64)
-            h = np.clip((fixed + shrink * q + (random16 << 16)) >> 32, -fine_max - 1, fine_max)
-        whitening, round_key, word = ars_blocks(seed, stream, _DITHER_STEPS + 3 * t, 3)
-        dither = aes_round(base ^ whitening, round_key).reshape(-1)[:d].astype(np.int64)
-        uniform = float(word[:4].view("<u4")[0]) * 2.0**-32
+    t = clipped = 0
+    range_used = 0.0
+    runs = grid.split(samples)
+    for k, run in enumerate(runs):
+        stop = t + len(run)
+        at_end = observed = largest = 0
+        for i in run:
+            if t % every == 0:
+                h = constant_part(_DITHER_REFRESH + t // every * n_blocks)
+            whitening, round_key, word = ars_blocks(seed, stream, _DITHER_STEPS + 3 * t, 3)
+            dither = aes_round(base ^ whitening, round_key).reshape(-1)[:d].astype(np.int64)
+            uniform = float(word[:4].view("<u4")[0]) * 2.0**-32
 
-        margin = float(margins[i]) + dot_scale * float(np.dot(data[i], q))
-        beta = (loss_slope(margin, float(targets[i]), loss) - float(anchors[i])) * beta_scale
-        inside = -beta_max <= beta + uniform < beta_max + 1
-        beta_q = math.floor(beta + uniform) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
-        clipped += not inside
+            step = z_step * grid.change
+            margin = float(margins[i]) + x_step * step * float(np.dot(data[i], q))
+            beta = (loss_slope(margin, float(targets[i]), loss) - float(anchors[i])) * (step_size * x_step / step * 256)
+            inside = -beta_max <= beta + uniform < beta_max + 1
+            beta_q = math.floor(beta + uniform) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
+            clipped += not inside
 
-        step = sat(dither - beta_q * data[i] - h)
-        q = np.clip(sat((q << 8) + step) >> 8, code_min, code_max)
-        if (t + 1) % every == 0 or t + 1 == len(samples):
-            at_end += int(np.count_nonzero((q == code_min) | (q == code_max)))
-            largest = max(largest, int(np.max(np.abs(q))))
-            observed += 1
+            q = np.clip(sat((q << 8) + sat(dither - beta_q * data[i] - h)) >> 8, code_min, code_max)
+            t += 1
+            if t % every == 0 or t == stop:
+                at_end += int(np.count_nonzero((q == code_min) | (q == code_max)))
+                largest = max(largest, int(np.max(np.abs(q))))
+                observed += 1
+        range_used = min(1.0, largest / code_max)
+        grid.observe(Report(at_end / (observed * d), range_used, (q == code_min) | (q == code_max)))
+        factor = grid.next_factor() if k + 1 < len(runs) else 1.0
+        if factor != 1.0:
+            multiplier = int(np.rint(min(2.0**32 / factor, 2.0**47)))
+            first = _DITHER_CHANGE + 2 * k * n_blocks
+            q = np.clip((multiplier * q + random32(first)) >> 32, code_min, code_max)
+            h = constant_part(first + n_blocks)
     z[:] = q
-    if not observed:
-        return 0.0, 0.0, 0.0
-    return at_end / (observed * d), min(1.0, largest / code_max), clipped / len(samples)
+    return grid.saturated, range_used, clipped / max(1, len(samples))
 
 
 def row_products(x: Array, x_step: float, w: Array) -> Array:

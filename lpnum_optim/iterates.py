@@ -1,12 +1,12 @@
 """Iterate storage: how w is kept between steps. One half of the table of methods (the other: `gradients`).
 
-Every storage takes a step in two ways: ``storage.array -= step`` in the readable loop, and `run_compiled`, a whole run
-of steps in one compiled call for linear models.
+Every storage takes a step in two ways: ``storage.array -= step`` in the readable loop, and `run_compiled`, a whole
+epoch in one compiled call for linear models.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +17,10 @@ from lpnum.random import CounterRNG
 
 from ._core.epochs import float_epoch, lowbit_epoch
 from .gradients import LinearTerms
+from .grid_control import GridControl, Report
 from .problem import FiniteSum
 
 Vector = NDArray[np.float64]
-
-
-class Report(NamedTuple):
-    """What the grid saw during a run of steps.
-
-    saturated : fraction of the coordinates at an end of the grid, averaged over the points of observation
-    range_used : largest |code| over the largest code
-    at_end : which coordinates are at an end of the grid now, of shape (n_features,); None in full precision
-    """
-
-    saturated: float
-    range_used: float
-    at_end: NDArray[np.bool_] | None = None
 
 
 class IterateStorage(Protocol):
@@ -64,9 +52,9 @@ class IterateStorage(Protocol):
         """Saturation and range of the codes as they are now."""
 
     def run_compiled(
-        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
-        """All steps of `samples` in one compiled call."""
+        """An epoch in one compiled call, which changes the grid as `control` says and keeps its record."""
 
 
 class FullPrecision:
@@ -99,7 +87,7 @@ class FullPrecision:
         return Report(float("nan"), float("nan"))
 
     def run_compiled(
-        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """The float epoch, with w itself as z."""
         rows, step = problem.kernel_data
@@ -154,7 +142,11 @@ class Quantized:
         """
         w = self.array
         z = LPArray(w.codes, w.format, w.scale, rounding=w.rounding, rng=self.rng).rescale(scale=w.scale * factor)
-        self.array = LPArray(z.codes, w.format, z.scale, w.offset, rounding=w.rounding, rng=self.rng)
+        self._put(z.codes, float(z.scale))
+
+    def _put(self, codes: NDArray[Any], scale: float) -> None:
+        w = self.array
+        self.array = LPArray(codes, w.format, scale, w.offset, rounding=w.rounding, rng=self.rng)
 
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
@@ -167,7 +159,7 @@ class Quantized:
         return (codes == fmt.code_max) | (codes == fmt.code_min)
 
     def run_compiled(
-        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64]
+        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """The integer epoch on the codes, in place."""
         rows, step = problem.kernel_data
@@ -176,7 +168,10 @@ class Quantized:
             rows, step, problem.y, *terms, self.array.codes, self.scale,
             step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
             code_min=fmt.code_min, code_max=fmt.code_max, seed=self.rng.seed, stream=self.rng.next_stream(),
+            control=control,
         )  # fmt: skip
+        if control.change != 1.0:
+            self._put(self.array.codes, self.scale * control.change)
         return Report(saturated, range_used, self._at_end())
 
 

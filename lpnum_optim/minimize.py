@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +14,9 @@ from lpnum.random import CounterRNG
 from . import _options as options
 from ._checks import choice
 from .callbacks import Callback, ProgressBar, State, Trace, call_all
-from .gradients import GradientEstimate, LinearTerms, Stochastic, VarianceReduced
-from .iterates import BitCentered, FullPrecision, IterateStorage, Quantized, Report
+from .gradients import GradientEstimate, Stochastic, VarianceReduced
+from .grid_control import Report
+from .iterates import BitCentered, FullPrecision, IterateStorage, Quantized
 from .problem import Evaluation, FiniteSum, FunctionSum
 from .result import CONVERGED, DIVERGED, EPOCHS_EXHAUSTED, INTERRUPTED, STOPPED, MinimizeResult
 from .scale_rules import Automatic, Given, ScaleRule, paper_rule
@@ -219,7 +219,7 @@ class _Run:
             norm = after.grad_norm
             self.epoch += 1
             self.passes += self.estimate.passes(o.inner_steps)
-            if self.rule.finish(self.last_report, norm):
+            if self.rule.finish(norm):
                 self.undone += 1
                 w_new, after = self.best_x, self.best_evaluation
                 self.iterate.move_to(w_new)
@@ -242,33 +242,26 @@ class _Run:
             return self.problem.evaluate(w)
 
     def _inner_steps(self) -> None:
-        """The steps of one epoch, in the segments the scale rule asks for."""
+        """The steps of one epoch: one compiled call, or the readable loop."""
         samples = self.samples.integers(0, self.problem.n_samples, self.o.inner_steps)
-        segments = [part for part in np.array_split(samples, self.rule.segments) if len(part)]
-        run = self._readable_segment
+        control = self.rule.control
         if self.o.compiled:
-            run = partial(self._compiled_segment, self.estimate.linear_terms(self.iterate.center))
-        saturated = 0.0
-        for k, part in enumerate(segments):
-            if k > 0:
-                factor = self.rule.between(self.report)
-                if factor != 1.0:
-                    self.iterate.change_scale(factor)
-            self.report = run(part)
-            saturated += self.report.saturated
-        self.last_report = self.report
-        self.report = self.report._replace(saturated=saturated / len(segments))
+            terms = self.estimate.linear_terms(self.iterate.center)
+            self.report = self.iterate.run_compiled(self.problem, terms, self.step_size, samples, control)
+            return
+        for k, run in enumerate(control.split(samples)):
+            if k > 0 and (factor := control.next_factor()) != 1.0:
+                self.iterate.change_scale(factor)
+            self.report = self._readable_run(run)
+            control.observe(self.report)
+        self.report = self.report._replace(saturated=control.saturated)
 
-    def _readable_segment(self, samples: NDArray[np.int64]) -> Report:
+    def _readable_run(self, samples: NDArray[np.int64]) -> Report:
         """The inner loop of every method; with a bit-centered array it is all of HALP between two re-centerings."""
         w = self.iterate
         for i in samples:
             w.array -= self.step_size * self.estimate(int(i), w.value())
         return w.observe()
-
-    def _compiled_segment(self, terms: LinearTerms, samples: NDArray[np.int64]) -> Report:
-        """The same steps in one compiled call."""
-        return self.iterate.run_compiled(self.problem, terms, self.step_size, samples)
 
     def _scale_rule(self) -> ScaleRule:
         o = self.o

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import real
-from .iterates import Report
+from .grid_control import GridControl
 
 Vector = NDArray[np.float64]
 
@@ -26,42 +26,33 @@ SMALLEST = 1e-250
 class ScaleRule(Protocol):
     """Chooses the scale of every epoch.
 
-    segments : int
-        In how many runs of steps the next epoch is divided; between two runs the rule may widen or tighten the grid.
+    control : GridControl
+        How the scale may change within the epoch begun last, and what happened there; a new one for every epoch.
     """
 
-    @property
-    def segments(self) -> int:
-        """Runs of steps of the next epoch."""
+    control: GridControl
 
     def start(self, state: Any) -> float:
         """Scale at the beginning of an epoch that starts at `state`."""
 
-    def between(self, report: Report) -> float:
-        """Factor on the scale between two runs of steps (1: stay)."""
-
-    def finish(self, report: Report, grad_norm: float) -> bool:
-        """Learn from the last run and the epoch's result; True if the result is so bad that it has to be undone."""
+    def finish(self, grad_norm: float) -> bool:
+        """Learn from `control` and the epoch's result; True if the result is so bad that it has to be undone."""
 
 
 class Given:
     """The caller's scale: a number, or a function of the callback state called before every epoch."""
 
-    segments = 1  # one compiled call per epoch
-
     def __init__(self, scale: float | Callable[[Any], float]) -> None:
+        self.control = GridControl()
         self.scale = scale if callable(scale) else real("minimize", "scale", scale)
 
     def start(self, state: Any) -> float:
         """The number, or what the function says."""
         return real("minimize", "scale(state)", self.scale(state)) if callable(self.scale) else self.scale
 
-    def between(self, report: Report) -> float:
-        """No change."""
-        return 1.0
-
-    def finish(self, report: Report, grad_norm: float) -> bool:
+    def finish(self, grad_norm: float) -> bool:
         """Nothing to learn."""
+        self.control = GridControl()  # fixed grids start only once
         return False
 
 
@@ -121,63 +112,30 @@ class Automatic:
         """Whether the next epoch is the first one."""
         return bool(np.isinf(self.ratio))
 
-    @property
-    def segments(self) -> int:
-        """Runs of steps of the next epoch."""
-        return self.SEGMENTS
-
     def start(self, state: Any) -> float:
         """Range rho * |gradient|_inf, as the distance of neighboring values."""
-        self.first = self.learning
         self.unit = float(np.max(np.abs(state.gradient)))
         self.best = min(self.best, state.grad_norm)
-        ratio = self.reach / self.SEGMENTS if self.first else self.ratio
-        self.current = min(ratio, self.bound)
-        self.seen = self.crowding = 0.0
-        self.runs = 0
-        self.in_a_row = np.zeros(len(state.gradient), dtype=np.int64)
-        return max(SMALLEST, self.unit * self.current / self.largest)
+        ratio = self.reach / self.SEGMENTS if self.learning else self.ratio
+        self.begun = max(SMALLEST, min(ratio, self.bound))
+        self.control = GridControl(
+            segments=self.SEGMENTS, learning=self.learning, narrow=self.NARROW, wide=self.WIDE, crowded=self.CROWDED,
+            stuck=self.STUCK, widen=self.WIDEN, limit=self.bound / self.begun,
+        )  # fmt: skip
+        return max(SMALLEST, self.unit * self.begun / self.largest)
 
-    def between(self, report: Report) -> float:
-        """Widen a crowded grid; in the first epoch also tighten an empty one."""
-        self._observe(report)
-        factor = 1.0
-        if not self.first:
-            factor = self.WIDEN if report.saturated > self.CROWDED or self._stuck else 1.0
-        elif report.range_used > self.WIDE:
-            factor = 2.0
-        elif 0 < report.range_used < self.NARROW:
-            factor = 2.0 ** float(np.floor(np.log2(report.range_used / self.NARROW)))
-        if factor > 1 and self.current * factor > self.bound:
-            factor = 1.0
-        self.current *= factor
-        if factor > 1:
-            self.in_a_row[:] = 0
-        return factor
-
-    def finish(self, report: Report, grad_norm: float) -> bool:
+    def finish(self, grad_norm: float) -> bool:
         """Learn the ratio of the next epoch; True if this one has to be undone."""
-        self._observe(report)
+        current = self.begun * self.control.change
         if not grad_norm <= self.WORSE * self.best:
-            self.ratio = self.bound = 0.5 * min(self.current, self.bound)
+            self.ratio = self.bound = 0.5 * min(current, self.bound)
             return True
         self.bound *= self.RELAX
-        self.ratio = max(self.margin * self.seen, 0.5 * self.current)
+        self.ratio = max(self.margin * self.begun * self.control.seen, 0.5 * current)
         # The largest |z| may be hidden behind the end of the grid.
-        if self.crowding / self.runs > self.CROWDED:
-            self.ratio = 2.0 * self.current
-        elif self._stuck:
-            self.ratio = max(self.ratio, self.WIDEN * self.current)
+        if self.control.saturated > self.CROWDED:
+            self.ratio = 2.0 * current
+        elif self.control.held >= self.STUCK:
+            self.ratio = max(self.ratio, self.WIDEN * current)
         self.ratio = min(self.bound, self.ratio)
         return False
-
-    @property
-    def _stuck(self) -> bool:
-        return bool(self.in_a_row.max() >= self.STUCK)
-
-    def _observe(self, report: Report) -> None:
-        self.runs += 1
-        if report.at_end is not None:
-            self.in_a_row = (self.in_a_row + 1) * report.at_end
-        self.crowding += report.saturated
-        self.seen = max(self.seen, report.range_used * self.current)

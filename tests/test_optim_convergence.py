@@ -140,7 +140,9 @@ class ExactCentered(FullPrecision):
     def begin_epoch(self, scale: float) -> None:  # noqa: D102
         self.center = self.value()
 
-    def run_compiled(self, problem: FiniteSum, terms: Any, step_size: float, samples: np.ndarray) -> Any:  # noqa: D102
+    def run_compiled(  # noqa: D102
+        self, problem: FiniteSum, terms: Any, step_size: float, samples: np.ndarray, control: Any
+    ) -> Any:
         rows, step = problem.kernel_data
         z = np.zeros_like(self.array)
         options = {"step_size": step_size, "l2": problem.l2, "loss": problem.loss.kernel_id, "samples": samples}

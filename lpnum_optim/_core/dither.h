@@ -9,6 +9,8 @@
  *     dither     bytes of AESENC(S_j xor A_t, B_t)             byte k belongs to coordinate 16j + k
  *     refresh k  16-bit little-endian word c of the stream that starts at block(DITHER_REFRESH + k * n_blocks):
  *                coordinate c, n_blocks = ceil(d / 64) * 8
+ *     change of the grid after run k of steps (0, 1, ...): the same from block(DITHER_CHANGE + 2k * n_blocks) for the
+ *                codes, from block(DITHER_CHANGE + (2k + 1) * n_blocks) for h
  *
  * Why one AES round is enough for the dither: for fixed t it is a bijection of the independent S_j, and for fixed j a
  * bijection of the independent A_t, so bytes are uniform and independent along coordinates and along steps; two
@@ -20,7 +22,7 @@
 
 #include "ars.h"
 
-static const uint64_t DITHER_STEPS = 1ull << 62, DITHER_REFRESH = 1ull << 63;
+static const uint64_t DITHER_STEPS = 1ull << 62, DITHER_REFRESH = 2ull << 62, DITHER_CHANGE = 3ull << 62;
 enum { STEP_WORDS = 48 }; /* bytes of A_t, B_t and the block of u_t */
 
 static inline double dither_uniform(const uint8_t *words) {

@@ -2,6 +2,8 @@ from typing import Any
 
 from numpy import dtype, float64, ndarray
 
+from lpnum_optim.grid_control import GridControl
+
 _Array = ndarray[Any, Any]
 _Float64 = ndarray[tuple[int], dtype[float64]]
 
@@ -27,6 +29,7 @@ def lowbit_epoch(
     code_max: int,
     seed: int,
     stream: int,
+    control: GridControl | None = None,
 ) -> tuple[float, float, float]: ...
 def float_epoch(
     x: _Array,

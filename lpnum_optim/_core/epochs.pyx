@@ -11,59 +11,18 @@ import numpy as np
 
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release,
                              PyObject_GetBuffer)
-from libc.stdint cimport int8_t, int16_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int64_t, uint32_t
 
+from lpnum_optim._core.epochs_api cimport (EPOCH_NO_MEMORY, LOSS_LOGISTIC, LOSS_SQUARED, X_FLOAT32, X_FLOAT64, X_INT8,
+                                           X_UINT8, data_matrix, epoch_kernels, epoch_kernels_avx2,
+                                           epoch_kernels_avx512, epoch_kernels_baseline, epoch_problem, lowbit_control,
+                                           lowbit_iterate, lowbit_report)
 from lpnum._core import kernels as _lpnum_kernels
+from lpnum_optim.grid_control import GridControl
 
 
 cdef extern from "simd.h" nogil:
     int lpnum_detect_level()
-
-
-cdef extern from "epochs_api.h" nogil:
-    int EPOCH_NO_MEMORY
-    int LOSS_SQUARED, LOSS_LOGISTIC
-    int X_INT8, X_UINT8, X_FLOAT32, X_FLOAT64
-
-    ctypedef struct data_matrix:
-        const void *data
-        size_t n, d
-        int kind
-        double step
-
-    ctypedef struct sample_list:
-        const void *index
-        size_t count
-        int wide
-
-    ctypedef struct epoch_problem:
-        data_matrix x
-        sample_list samples
-        const double *targets
-        const double *margins
-        const double *anchors
-        const double *direction
-        double step_size, l2
-        int loss
-
-    ctypedef struct lowbit_iterate:
-        void *codes
-        int wide
-        double step
-        int code_min, code_max
-        uint64_t seed, stream
-
-    ctypedef struct lowbit_report:
-        double saturated, range_used, beta_saturated
-
-    ctypedef struct epoch_kernels:
-        void (*init)() noexcept nogil
-        int (*lowbit_epoch)(const epoch_problem *, const lowbit_iterate *, lowbit_report *) noexcept nogil
-        int (*float_epoch)(const epoch_problem *, void *, int) noexcept nogil
-        int (*row_products)(const data_matrix *, const double *, double *) noexcept nogil
-        int (*weighted_row_sum)(const data_matrix *, const double *, double *) noexcept nogil
-
-    const epoch_kernels epoch_kernels_baseline, epoch_kernels_avx2, epoch_kernels_avx512
 
 
 cdef enum:  # element types that never are data, after X_INT8 ... X_FLOAT64
@@ -229,8 +188,19 @@ cdef _raise(int status, str where):
         raise RuntimeError(f"{where}: kernel status {status}")
 
 
+cdef lowbit_control _control(given) except *:
+    cdef lowbit_control c
+    if not isinstance(given, GridControl):
+        raise TypeError(f"lowbit_epoch: control is a {type(given).__name__}; pass a GridControl or None")
+    if given.runs:
+        raise ValueError(f"lowbit_epoch: control has recorded {given.runs} runs; every epoch needs a new GridControl")
+    c.segments, c.learning, c.stuck = given.segments, given.learning, given.stuck
+    c.narrow, c.wide, c.crowded, c.widen, c.limit = given.narrow, given.wide, given.crowded, given.widen, given.limit
+    return c
+
+
 def lowbit_epoch(x, x_step, targets, margins, anchors, direction, z, z_step, *, step_size, l2, loss, samples, code_min,
-                 code_max, seed, stream):
+                 code_max, seed, stream, control=None):
     """One epoch of a linear model on integer codes, in place; the O(d) work is integer only.
 
     With z = z_step * codes and i = samples[t], step t is ::
@@ -262,13 +232,17 @@ def lowbit_epoch(x, x_step, targets, margins, anchors, direction, z, z_step, *, 
         Range of the codes, code_min <= 0 < code_max.
     seed, stream : int
         Key of the random bits, 0 .. 2**64 - 1 each; take a new stream for every epoch.
+    control : GridControl, optional
+        Lets the epoch change z_step between runs of steps. Its record is filled in, so every epoch needs a new one;
+        afterwards z = z_step * control.change * codes. The default leaves the grid alone.
 
     Returns
     -------
     saturated : float
-        Fraction of codes at code_min or code_max, averaged over the observations (every K <= 64 steps and the end).
+        Fraction of codes at code_min or code_max, averaged over the observations (every K <= 64 steps and the end of a
+        run) of every run of steps, and over the runs.
     range_used : float
-        Largest abs(code) / code_max observed, at most 1.
+        Largest abs(code) / code_max observed (in the last run of steps), at most 1.
     beta_saturated : float
         Fraction of steps whose quantized beta had to be clipped: the step was too long for z_step.
 
@@ -292,6 +266,7 @@ def lowbit_epoch(x, x_step, targets, margins, anchors, direction, z, z_step, *, 
     cdef _Array codes = _vector(z, "lowbit_epoch: z", problem.c.x.d, "int8 int16", True)
     cdef lowbit_iterate iterate
     cdef lowbit_report report
+    cdef lowbit_control rule = _control(GridControl() if control is None else control)
     cdef size_t j
     cdef int code, status
     cdef const epoch_kernels *kernels = KERNELS[active_level]
@@ -311,8 +286,11 @@ def lowbit_epoch(x, x_step, targets, margins, anchors, direction, z, z_step, *, 
             raise ValueError(f"lowbit_epoch: z[{j}] = {code}; allowed {code_min}..{code_max}")
     iterate.seed, iterate.stream = seed, stream
     with nogil:
-        status = kernels.lowbit_epoch(&problem.c, &iterate, &report)
+        status = kernels.lowbit_epoch(&problem.c, &iterate, &rule, &report)
     _raise(status, "lowbit_epoch")
+    if control is not None:
+        control.change, control.seen, control.crowding = report.change, report.seen, report.crowding
+        control.runs, control.held = report.runs, report.held
     return report.saturated, report.range_used, report.beta_saturated
 
 

@@ -45,13 +45,28 @@ typedef struct {
     uint64_t seed, stream;  /* key of all random bits; the stream must be fresh for every epoch */
 } lowbit_iterate;
 
+/* How an epoch may change the grid between runs of steps: the parameters of GridControl (lpnum_optim/grid_control.py),
+ * which states the rule. One segment: the grid stays. */
 typedef struct {
-    double saturated, range_used, beta_saturated;
+    size_t segments;
+    int learning;
+    double narrow, wide, crowded;
+    size_t stuck;
+    double widen, limit;
+} lowbit_control;
+
+typedef struct {
+    double saturated;                  /* averaged over the runs of steps */
+    double range_used, last_saturated; /* of the last run */
+    double beta_saturated;
+    double change, seen, crowding; /* the record of GridControl; the step of the codes is now change times that given */
+    size_t runs, held;
 } lowbit_report;
 
 typedef struct {
     void (*init)(void);
-    int (*lowbit_epoch)(const epoch_problem *problem, const lowbit_iterate *z, lowbit_report *report);
+    int (*lowbit_epoch)(const epoch_problem *problem, const lowbit_iterate *z, const lowbit_control *control,
+                        lowbit_report *report);
     int (*float_epoch)(const epoch_problem *problem, void *w, int w_is_double);
     int (*row_products)(const data_matrix *x, const double *w, double *out);
     int (*weighted_row_sum)(const data_matrix *x, const double *p, double *out);

@@ -11,6 +11,14 @@
  * For int8 codes sat is saturation to 16 bits and |beta_q| <= 127; for int16 codes the update has 32 bits, cannot
  * overflow, |beta_q| <= 32767 and |h| < 2^23. Refreshing h averages away its rounding and lets L2 follow z;
  * K = floor(1 / (16 * step_size * l2)) within 1..64, so z shrinks by at most 1/16 between two refreshes.
+ *
+ * Where z_step is multiplied by a factor (lowbit_control.h), the codes are rounded stochastically to the new grid,
+ *
+ *     q      = clip(floor((M * q + 2^16 * random16) / 2^32), code_min, code_max),   M = rint(2^32 / factor),
+ *
+ * for a power of two a shift (to the left an exact one). D, the scales of beta and of the product, the product of the
+ * next row and h, here too, follow from the new z_step and the new codes. Steps, refreshes and their random bits are
+ * counted through the epoch, so one that never changes its grid does not depend on how it is divided into runs.
  */
 #ifndef LPNUM_LOWBIT_EPOCH_H
 #define LPNUM_LOWBIT_EPOCH_H
@@ -54,10 +62,29 @@ static inline int lowbit_beta(double v, int limit, size_t *clipped) {
     return q - (q > v);
 }
 
+/* What depends on z_step: value = dot * product of codes; fine units of a coordinate of the step = beta * slope * code. */
+typedef struct {
+    double dot, beta;
+} lowbit_scales;
+
+/* fixed (OUT): D, and zero in the padding. */
+static lowbit_scales lowbit_set_scales(const epoch_problem *p, double z_step, int64_t *restrict fixed,
+                                       size_t d_padded) {
+    const double h_scale = p->step_size / z_step * 0x1p40;
+    for (size_t j = 0; j < d_padded; j++) fixed[j] = j < p->x.d ? lowbit_fixed(p->direction[j] * h_scale, 60) : 0;
+    return (lowbit_scales){p->x.step * z_step, p->step_size * p->x.step / z_step * (1 << LOWBIT_SHIFT)};
+}
+
+/* 16 little-endian random bits, times 2^16. */
+static inline int64_t lowbit_random32(const uint8_t *word) {
+    return (int64_t)((uint32_t)word[0] << 16 | (uint32_t)word[1] << 24);
+}
+
 static ALWAYS_INLINE int lowbit_data(uint8_t byte, int variant) { return variant & SIGNED_DATA ? (int8_t)byte : byte; }
 
 static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : v; }
 
+#include "lowbit_control.h"
 #include "lowbit_step8.h"
 #include "lowbit_step16.h"
 
@@ -83,8 +110,9 @@ static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > 
 #define LOWBIT(f) f##16
 #include "lowbit_driver.h"
 
-static int lowbit_epoch(const epoch_problem *p, const lowbit_iterate *z, lowbit_report *report) {
-    return z->wide ? lowbit_dispatch16(p, z, report) : lowbit_dispatch8(p, z, report);
+static int lowbit_epoch(const epoch_problem *p, const lowbit_iterate *z, const lowbit_control *control,
+                        lowbit_report *report) {
+    return z->wide ? lowbit_dispatch16(p, z, control, report) : lowbit_dispatch8(p, z, control, report);
 }
 
 #endif /* LPNUM_LOWBIT_EPOCH_H */

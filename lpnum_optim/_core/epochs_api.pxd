@@ -1,0 +1,58 @@
+# The declarations of epochs_api.h for Cython.
+
+from libc.stdint cimport uint64_t
+
+
+cdef extern from "epochs_api.h" nogil:
+    int EPOCH_NO_MEMORY
+    int LOSS_SQUARED, LOSS_LOGISTIC
+    int X_INT8, X_UINT8, X_FLOAT32, X_FLOAT64
+
+    ctypedef struct data_matrix:
+        const void *data
+        size_t n, d
+        int kind
+        double step
+
+    ctypedef struct sample_list:
+        const void *index
+        size_t count
+        int wide
+
+    ctypedef struct epoch_problem:
+        data_matrix x
+        sample_list samples
+        const double *targets
+        const double *margins
+        const double *anchors
+        const double *direction
+        double step_size, l2
+        int loss
+
+    ctypedef struct lowbit_iterate:
+        void *codes
+        int wide
+        double step
+        int code_min, code_max
+        uint64_t seed, stream
+
+    ctypedef struct lowbit_control:
+        size_t segments
+        int learning
+        double narrow, wide, crowded
+        size_t stuck
+        double widen, limit
+
+    ctypedef struct lowbit_report:
+        double saturated, range_used, last_saturated, beta_saturated, change, seen, crowding
+        size_t runs, held
+
+    ctypedef struct epoch_kernels:
+        void (*init)() noexcept nogil
+        int (*lowbit_epoch)(const epoch_problem *, const lowbit_iterate *, const lowbit_control *,
+                            lowbit_report *) noexcept nogil
+        int (*float_epoch)(const epoch_problem *, void *, int) noexcept nogil
+        int (*row_products)(const data_matrix *, const double *, double *) noexcept nogil
+        int (*weighted_row_sum)(const data_matrix *, const double *, double *) noexcept nogil
+
+    const epoch_kernels epoch_kernels_baseline, epoch_kernels_avx2, epoch_kernels_avx512

@@ -1,0 +1,35 @@
+/* The decision between two runs of steps: lpnum_optim/grid_control.py, GridControl.next_factor, with its parameters as
+ * data. No constant of the rule is written here. */
+#ifndef LPNUM_LOWBIT_CONTROL_H
+#define LPNUM_LOWBIT_CONTROL_H
+
+/* What a run saw: codes at an end and the largest magnitude, over its points of observation. */
+typedef struct {
+    size_t at_end, observed;
+    int largest;
+} lowbit_watch;
+
+/* Adds a run to the record; report->held is up to date. */
+static inline void lowbit_record(lowbit_report *report, const lowbit_watch *w, size_t d, int code_max) {
+    report->last_saturated = (double)w->at_end / ((double)w->observed * (double)d);
+    report->range_used = w->largest >= code_max ? 1.0 : (double)w->largest / code_max;
+    report->crowding += report->last_saturated;
+    report->runs++;
+    const double seen = report->range_used * report->change;
+    report->seen = seen > report->seen ? seen : report->seen;
+}
+
+/* Factor on the distance of neighboring values, 1 to leave the grid alone. */
+static inline double lowbit_next_factor(const lowbit_control *c, const lowbit_report *report) {
+    const double used = report->range_used;
+    double factor = 1.0;
+    if (!c->learning)
+        factor = report->last_saturated > c->crowded || report->held >= c->stuck ? c->widen : 1.0;
+    else if (used > c->wide)
+        factor = 2.0;
+    else if (used > 0)
+        while (used < c->narrow * factor) factor *= 0.5;
+    return factor > 1 && report->change * factor > c->limit ? 1.0 : factor;
+}
+
+#endif /* LPNUM_LOWBIT_CONTROL_H */

@@ -42,8 +42,9 @@ def _byte_values(fmt: Format, scale: float, offset: float) -> np.ndarray:
     return codec.decode_operand((_BYTES.view(fmt.storage), scale * fmt.unit, offset, fmt.kernel), np.float64)
 
 
-def _codes_of(values: np.ndarray, fmt: Format, scale: float, offset: float, mode: str, overflow: str) -> Any:
+def _codes_of(values: np.ndarray, grid: tuple[Format, float, float], mode: str, overflow: str) -> Any:
     """Bytes of the rounded values; None if a value has no code."""
+    fmt, scale, offset = grid
     out = np.empty(values.shape, fmt.storage)
     policy = Policy(mode, overflow)
     try:
@@ -57,12 +58,12 @@ def _codes_of(values: np.ndarray, fmt: Format, scale: float, offset: float, mode
 def _pairs(ufunc: np.ufunc, a: Any, b: Any, target: Any, mode: str, overflow: str) -> Any:
     with np.errstate(all="ignore"):
         values = ufunc.outer(_byte_values(*a), _byte_values(*b))
-    return _codes_of(values, *target, mode, overflow)
+    return _codes_of(values, target, mode, overflow)
 
 
 @lru_cache(maxsize=256)
 def _casts(source: Any, target: Any, mode: str, overflow: str) -> Any:
-    return _codes_of(_byte_values(*source), *target, mode, overflow)
+    return _codes_of(_byte_values(*source), target, mode, overflow)
 
 
 def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | None:
@@ -77,7 +78,7 @@ def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | 
     if _adds_codes(ufunc, grids, mode, overflow):
         kernels.add_saturating(a.codes, b.codes, out.codes, 1 if ufunc is np.add else -1)
         return out
-    table = _pairs(ufunc, *grids, mode, overflow)
+    table = _pairs(ufunc, grids[0], grids[1], grids[2], mode, overflow)
     if table is None:
         return None
     kernels.map8_pairs(a.codes, b.codes, table, out.codes)
@@ -100,7 +101,7 @@ def cast(source: LPArray, out: LPArray) -> bool:
     policy = out.policy()
     if None in grids or not _tabled(policy):
         return False
-    table = _casts(*grids, str(policy.rounding), str(policy.overflow))
+    table = _casts(grids[0], grids[1], str(policy.rounding), str(policy.overflow))
     if table is None:
         return False
     kernels.map8(source.codes, table, out.codes)

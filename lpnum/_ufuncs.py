@@ -310,8 +310,9 @@ def _arithmetic_into(ufunc: np.ufunc, inputs: tuple[Any, ...], out: LPArray) -> 
     a, b = (_readable(x, out) for x in inputs)
     if isinstance(a, LPArray) and isinstance(b, LPArray) and _tables.operate(ufunc, a, b, out) is not None:
         return out
-    operands = (x.operand() if isinstance(x, LPArray) else x for x in (a, b))
-    codec.run(_ARITHMETIC[ufunc], *operands, out.operand(), out.policy(), f"np.{ufunc.__name__}", keep_on_error=True)
+    first, second = (x.operand() if isinstance(x, LPArray) else x for x in (a, b))
+    name = f"np.{ufunc.__name__}"
+    codec.run(_ARITHMETIC[ufunc], first, second, out.operand(), out.policy(), name, keep_on_error=True)
     return out
 
 

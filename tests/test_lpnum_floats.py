@@ -145,7 +145,7 @@ def test_not_a_number_and_negative_values():
                 code = lpnum.encode(np.array([np.nan] * 40, dtype), fmt)[3]
                 assert np.isnan(fmt.code_values[code])
         if not fmt.signed:
-            with pytest.raises(ValueError, match="not numbers|negative"):
+            with pytest.raises(ValueError, match=r"not numbers|negative"):
                 lpnum.encode([1.0, -1.0], fmt)
     with pytest.raises(ValueError, match="'wrap' is for fixed point"):
         lpnum.encode([1.0], lpnum.float8_e5m2, overflow="wrap")

@@ -97,6 +97,11 @@ def _may_fail(op: int, a: Operand, b: Operand | None, overflow: str) -> bool:
 def _raise(status: int, events: tuple[int, ...], out: Operand, where: str) -> None:
     total, overflow, _, _, invalid, first_overflow, first_invalid = events
     shape = (out[0] if isinstance(out, tuple) else out).shape
+    if status & _GOT_INVALID and isinstance(out, tuple) and out[3].unsigned_float:
+        raise ValueError(
+            f"{where}: {invalid} of {total} values are negative or not numbers (first at index "
+            f"{_index(first_invalid, shape)}), which the unsigned format cannot hold; take a signed format, or absolute values"
+        )
     if status & _GOT_INVALID:
         raise ValueError(
             f"{where}: {invalid} of {total} values are not numbers (first at index {_index(first_invalid, shape)}), "

@@ -138,14 +138,14 @@ def test_scales_of_powers_of_two_round_to_the_even_code():
 def test_not_a_number_and_negative_values():
     for fmt in FORMATS:
         if fmt.nan_code is None:
-            with pytest.raises(ValueError, match="1 of 2 values are not numbers"):
+            with pytest.raises(ValueError, match=r"1 of 2 values are (negative or )?not numbers"):
                 lpnum.encode([1.0, np.nan], fmt)
         else:
             for dtype in (np.float32, np.float64):
                 code = lpnum.encode(np.array([np.nan] * 40, dtype), fmt)[3]
                 assert np.isnan(fmt.code_values[code])
         if not fmt.signed:
-            with pytest.raises(ValueError, match=r"not numbers|negative"):
+            with pytest.raises(ValueError, match="1 of 2 values are negative"):
                 lpnum.encode([1.0, -1.0], fmt)
     with pytest.raises(ValueError, match="'wrap' is for fixed point"):
         lpnum.encode([1.0], lpnum.float8_e5m2, overflow="wrap")

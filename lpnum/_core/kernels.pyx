@@ -146,6 +146,12 @@ cdef class Format:
             self.c.values = self.table
 
 
+    @property
+    def unsigned_float(self):
+        """Whether negative values have no place in the format, not even as the smallest one."""
+        return bool(self.c.is_float) and self.c.sign_mask == 0
+
+
 cdef class Operand:
     """Holds the buffers of one operand for the duration of a call."""
     cdef Py_buffer views[3]

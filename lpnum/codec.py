@@ -100,7 +100,7 @@ def _raise(status: int, events: tuple[int, ...], out: Operand, where: str) -> No
     if status & _GOT_INVALID and isinstance(out, tuple) and out[3].unsigned_float:
         raise ValueError(
             f"{where}: {invalid} of {total} values are negative or not numbers (first at index "
-            f"{_index(first_invalid, shape)}), which the unsigned format cannot hold; take a signed format, or absolute values"
+            f"{_index(first_invalid, shape)}), which the unsigned format cannot hold; take a signed format"
         )
     if status & _GOT_INVALID:
         raise ValueError(

@@ -271,9 +271,3 @@ def finfo(fmt: Format | str) -> FloatFormat:
         raise TypeError(f"finfo: {fmt!r} is not a floating-point format")
     return fmt
 
-
-def __getattr__(name: str) -> Format:
-    """Named formats are attributes: ``lpnum.formats.fixed8``."""
-    if name in _NAMED:
-        return _NAMED[name]
-    raise AttributeError(f"module 'lpnum.formats' has no attribute {name!r}")

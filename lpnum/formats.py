@@ -270,4 +270,3 @@ def finfo(fmt: Format | str) -> FloatFormat:
     if not isinstance(fmt, FloatFormat):
         raise TypeError(f"finfo: {fmt!r} is not a floating-point format")
     return fmt
-

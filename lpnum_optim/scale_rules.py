@@ -91,8 +91,8 @@ class Automatic:
        what lets few bits (3 to 6) converge, slowly.
 
     Measured on seven public data sets (bike, phishing, a9a, dna, spambase, splice, pol: 17 to 180 features, L / l2 up
-    to 5e3, three seeds, epochs of 2 n steps of 0.5 / L, gradient norm reduced by 1e-8): HALP takes 1.16 times the epochs
-    of full-precision SVRG with 8 bits (geometric mean; 1.29 at most), with 16 bits 1.00 times (1.02 at most).
+    to 6e3, three seeds, epochs of 2 n steps of 0.5 / L, gradient norm reduced by 1e-8): HALP takes 1.16 times the
+    epochs of full-precision SVRG with 8 bits (geometric mean; 1.29 at most), with 16 bits 1.00 times (1.02 at most).
     """
 
     SEGMENTS = 16

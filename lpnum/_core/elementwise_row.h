@@ -342,12 +342,13 @@ static int elementwise_row(int op, int n_in, const lpnum_row *in, const lpnum_ro
         e->total += (int64_t)n;
         return LPNUM_OK;
     }
-    const int fixed_f32 = op == LPNUM_COPY && quantize_f32_applies(in, out, p);
+    f32_plan plan = {0};
+    const int fixed_f32 = op == LPNUM_COPY && quantize_f32_applies(in, out, p, &plan);
     const int float_f32 = op == LPNUM_COPY && encode_f32_row_applies(in, out, p);
     for (size_t first = 0; first < n; first += BLOCK) {
         const size_t m = n - first < BLOCK ? n - first : BLOCK;
         if (fixed_f32) {
-            quantize_f32_block(in, out, first, m, index + first, p, e);
+            quantize_f32_block(in, out, &plan, first, m, index + first, p, e);
             continue;
         }
         if (float_f32 && encode_f32_row_block(in, out, first, m, index + first, p)) continue;

@@ -79,25 +79,19 @@ static void map8(const uint8_t *restrict codes, const uint8_t *restrict table, u
     for (; i < n; i++) out[i] = table[codes[i]];
 }
 
-static void map8_f32(const uint8_t *restrict codes, const float *restrict table, float *restrict out, size_t n) {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        const __m256i index = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(codes + i)));
-        _mm256_storeu_ps(out + i, _mm256_i32gather_ps(table, index, 4));
-    }
-    for (; i < n; i++) out[i] = table[codes[i]];
-}
-
 #else
 
 static void map8(const uint8_t *restrict codes, const uint8_t *restrict table, uint8_t *restrict out, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = table[codes[i]];
 }
 
+#endif
+
+#if !(LPNUM_X86 && LPNUM_LEVEL == 2)
+/* A gather instruction is slower than the loads one by one. */
 static void map8_f32(const uint8_t *restrict codes, const float *restrict table, float *restrict out, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = table[codes[i]];
 }
-
 #endif
 
 /* table[256 * a + b]; 64 KiB stay in the second-level cache. */

@@ -6,12 +6,12 @@
  */
 enum { QUANTIZE_BLOCK = 512 };
 
-#if LPNUM_X86 && LPNUM_LEVEL > 0
-
 typedef struct {
     float inverse, offset, lo, hi;
     float slack; /* bound of |t - y|; 0 where t is exact */
 } f32_plan;
+
+#if LPNUM_X86 && LPNUM_LEVEL > 0
 
 /* |t - y| in float32: 2^-24 relative for each of 1/step, the subtraction and the product, and of the offset itself.
  * Values beyond the range are clamped by both computations, so |y| <= 256 bounds what matters. */
@@ -25,8 +25,8 @@ static f32_plan f32_plan_of(double step, double offset, int lo, int hi) {
 
 #endif
 
-/* May this row take the fast path? */
-static int quantize_f32_applies(const lpnum_row *in, const lpnum_row *out, const lpnum_policy *p) {
+/* May this row take the fast path? Then plan (OUT) is set. */
+static int quantize_f32_applies(const lpnum_row *in, const lpnum_row *out, const lpnum_policy *p, f32_plan *plan) {
 #if LPNUM_X86 && LPNUM_LEVEL > 0
     if (in->is_code || in->dtype != LPNUM_F32 || in->codes.stride != sizeof(float)) return 0;
     if (!out->is_code || out->format->is_float || (out->dtype != LPNUM_I8 && out->dtype != LPNUM_U8) || out->codes.stride != 1) return 0;
@@ -35,9 +35,10 @@ static int quantize_f32_applies(const lpnum_row *in, const lpnum_row *out, const
     if (p->rounding != LPNUM_NEAREST_EVEN && !(p->rounding == LPNUM_STOCHASTIC && p->random_bits <= 16)) return 0;
     const double step = *(const double *)out->step.data, offset = *(const double *)out->offset.data;
     if (!(fabs(step) > 0x1p-60 && fabs(step) < 0x1p60)) return 0;
-    return f32_plan_of(step, offset, out->format->code_min, out->format->code_max).slack < 0x1p-8f;
+    *plan = f32_plan_of(step, offset, out->format->code_min, out->format->code_max);
+    return plan->slack < 0x1p-8f;
 #else
-    (void)in, (void)out, (void)p;
+    (void)in, (void)out, (void)p, (void)plan;
     return 0;
 #endif
 }
@@ -192,10 +193,8 @@ static size_t stochastic_block(const float *restrict x, uint8_t *restrict q, siz
 #endif
 
 /* Elements first .. first + n - 1 of the row, n <= QUANTIZE_BLOCK. */
-static void quantize_f32_block(const lpnum_row *in, const lpnum_row *out, size_t first, size_t n, uint64_t index,
-                               const lpnum_policy *p, lpnum_events *e) {
-    const f32_plan plan = f32_plan_of(*(const double *)out->step.data, *(const double *)out->offset.data,
-                                      out->format->code_min, out->format->code_max);
+static void quantize_f32_block(const lpnum_row *in, const lpnum_row *out, const f32_plan *plan, size_t first, size_t n,
+                               uint64_t index, const lpnum_policy *p, lpnum_events *e) {
     const float *x = (const float *)in->codes.data + first;
     uint8_t *q = (uint8_t *)out->codes.data + first;
     uint16_t again[QUANTIZE_BLOCK];
@@ -207,9 +206,9 @@ static void quantize_f32_block(const lpnum_row *in, const lpnum_row *out, size_t
         const size_t skip = (size_t)(index % 8);
         ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, index / 8, (skip + n + 7) / 8);
         w = words + skip;
-        done = stochastic_block(x, q, n, &plan, w, p->random_bits, again, &n_again);
+        done = stochastic_block(x, q, n, plan, w, p->random_bits, again, &n_again);
     } else {
-        done = nearest_block(x, q, n, &plan, again, &n_again);
+        done = nearest_block(x, q, n, plan, again, &n_again);
     }
     for (size_t k = 0; k < n_again + (n - done); k++) {
         const size_t i = k < n_again ? again[k] : done + (k - n_again);
@@ -220,9 +219,9 @@ static void quantize_f32_block(const lpnum_row *in, const lpnum_row *out, size_t
 
 #else
 
-static void quantize_f32_block(const lpnum_row *in, const lpnum_row *out, size_t first, size_t n, uint64_t index,
-                               const lpnum_policy *p, lpnum_events *e) {
-    (void)in, (void)out, (void)first, (void)n, (void)index, (void)p, (void)e;
+static void quantize_f32_block(const lpnum_row *in, const lpnum_row *out, const f32_plan *plan, size_t first, size_t n,
+                               uint64_t index, const lpnum_policy *p, lpnum_events *e) {
+    (void)in, (void)out, (void)plan, (void)first, (void)n, (void)index, (void)p, (void)e;
 }
 
 #endif

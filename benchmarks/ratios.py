@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from benchmarks.bench_codecs import CodecWork
+from benchmarks.bench_floats import FloatWork
 from benchmarks.timing import alternate
 from lpnum._core import kernels
 from lpnum_optim._core import epochs
@@ -84,6 +85,27 @@ def codec_ratios(level: str, rounds: int) -> Iterator[Ratio]:
     )
 
 
+# 8-bit floats, per memcpy of 4 MB: (call of FloatWork, what, bound with AVX-512, with AVX2)
+FLOATS_PER_MEMCPY = (
+    ("encode", "encode float8 nearest / memcpy", 2.5, 5.0),
+    ("encode_stochastic", "encode float8 stochastic / memcpy", 4.0, 8.0),
+    ("decode", "decode float8 / memcpy", 1.5, 2.5),
+    ("exp", "exp of a float8 array / memcpy", 0.6, 4.0),
+    ("cast", "cast float8 to float8 / memcpy", 0.6, 4.0),
+    ("add", "add two float8 arrays / memcpy", 5.0, 6.0),
+    ("add_fixed8", "add int8 on one grid / memcpy", 1.0, 1.0),
+)
+
+
+def float_ratios(level: str, rounds: int) -> Iterator[Ratio]:
+    """Operations on 1e6 8-bit floats against a memcpy of 4 MB."""
+    work = FloatWork()
+    work.check()
+    for name, what, avx512, avx2 in FLOATS_PER_MEMCPY:
+        _, seconds, ratio = alternate(work.memcpy, getattr(work, name), rounds=rounds)
+        yield Ratio(what, level, ratio, f"{seconds * 1e6:.0f} us", at_most={"avx512": avx512, "avx2": avx2}.get(level))
+
+
 def epoch_ratios(level: str) -> Iterator[Ratio]:
     """One fused HALP-8 epoch against the same epoch of float32 SVRG, d = 1024, per step."""
     from benchmarks.bench_epochs import epoch_ratio
@@ -111,6 +133,7 @@ def measure(rounds: int) -> Iterator[Ratio]:
     for level in reversed(kernels.simd_levels()):
         with simd_level(level):
             yield from codec_ratios(level, rounds)
+            yield from float_ratios(level, rounds)
             yield from epoch_ratios(level)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import lpnum
@@ -37,7 +39,7 @@ class FloatWork:
         """float8_e4m3fn to float32."""
         return lpnum.decode(self.codes, self.format)
 
-    def exp(self) -> lpnum.LPArray:
+    def exp(self) -> Any:
         """A function of one 8-bit array."""
         return np.exp(self.array)
 

@@ -140,7 +140,9 @@ static int float_codes_block(const double *restrict y, double *restrict codes, c
 /* ---- float32 -> 8-bit codes at scale 1: the same in 32-bit lanes, which hold everything exactly ------------------- */
 
 static inline int encode_f32_applies(const lpnum_format *f, const lpnum_policy *p) {
-    if (f->mantissa_bits == 0 || f->mantissa_bits > 6 || f->min_exponent < -100 || p->count || p->dry_run) return 0;
+    const int top_exponent = (f->finite_max >> f->mantissa_bits) + f->min_exponent; /* at least that of the next value */
+    if (f->mantissa_bits == 0 || f->mantissa_bits > 6 || f->min_exponent < -100 || top_exponent > 120) return 0;
+    if (p->count || p->dry_run) return 0;
     if (p->overflow != LPNUM_CLAMP && p->overflow != LPNUM_IEEE) return 0;
     return p->rounding == LPNUM_NEAREST_EVEN || (p->rounding == LPNUM_STOCHASTIC && p->random_bits <= 16);
 }
@@ -171,20 +173,63 @@ static inline int encode_f32_applies(const lpnum_format *f, const lpnum_policy *
 
 typedef struct {
     int m, lowest, largest, sign_mask, zero_mask, unsigned_mask, nan_code, beyond, below;
+    int limit_bits; /* float32 bits of the value after the largest finite one; all that rounds to more may stand there */
 } f32_codes;
 
 static inline f32_codes f32_codes_of(const lpnum_format *f, int rounding, int overflow) {
     f32_codes c = {f->mantissa_bits, 127 + f->min_exponent, f->finite_max, f->sign_mask,
                    f->negative_zero ? f->sign_mask : 0, f->sign_mask ? 0 : -1, f->nan_code, f->finite_max,
-                   f->finite_max | f->sign_mask};
+                   f->finite_max | f->sign_mask, 0};
+    const int after = f->finite_max + 1, field = after >> f->mantissa_bits;
+    const int significand = (after & ((1 << f->mantissa_bits) - 1)) + (field ? 1 << f->mantissa_bits : 0);
+    const float limit = (float)(significand * power_of_two((field ? field - 1 : 0) + f->min_exponent - f->mantissa_bits));
+    memcpy(&c.limit_bits, &limit, 4);
     if (overflows_to_special(overflow, rounding, 0)) c.beyond = special_code(f, 0);
     if (overflows_to_special(overflow, rounding, 1)) c.below = special_code(f, 1);
     return c;
 }
 
 #if LPNUM_X86 && LPNUM_LEVEL == 2
-/* The loop below written with masks; the compiler spends twice the instructions on its selects. Sets the low bit of
- * *odd for NaN and for negative values of an unsigned format. Returns how many elements are done. */
+/* Nearest-even on magnitudes; signs, overflow and NaN are put in for 64 bytes at a time. */
+static size_t encode_f32_nearest(const float *restrict x, uint8_t *restrict codes, size_t n, const f32_codes *c, int *odd) {
+    const __m512i lowest = _mm512_set1_epi32(c->lowest), limit = _mm512_set1_epi32(c->limit_bits);
+    const __m512i factor_base = _mm512_set1_epi32(254 + c->m), infinity = _mm512_set1_epi32(0x7F800000);
+    const __m512i all_but_sign = _mm512_set1_epi32(0x7FFFFFFF), after = _mm512_set1_epi8((char)(c->largest + 1));
+    const __m128i shift = _mm_cvtsi32_si128(c->m);
+    __mmask64 seen = 0;
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        __m128i part[4];
+        __mmask64 negative = 0, nan = 0;
+        for (int k = 0; k < 4; k++) {
+            const __m512i bits = _mm512_loadu_si512(x + i + 16 * (size_t)k), plain = _mm512_and_si512(bits, all_but_sign);
+            negative |= (__mmask64)_mm512_movepi32_mask(bits) << (16 * k);
+            nan |= (__mmask64)_mm512_cmpgt_epi32_mask(plain, infinity) << (16 * k);
+            const __m512i inside = _mm512_min_epi32(plain, limit);
+            const __m512i biased = _mm512_max_epi32(_mm512_srli_epi32(inside, 23), lowest);
+            const __m512 factor = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_sub_epi32(factor_base, biased), 23));
+            const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_castsi512_ps(inside), factor));
+            const __m512i above = _mm512_sll_epi32(_mm512_sub_epi32(biased, lowest), shift);
+            part[k] = _mm512_cvtepi32_epi8(_mm512_add_epi32(q, above));
+        }
+        const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(part[0]), part[1], 1);
+        const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(part[2]), part[3], 1);
+        const __m512i magnitude = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+        const __mmask64 over = _mm512_cmpeq_epi8_mask(magnitude, after), some = _mm512_test_epi8_mask(magnitude, magnitude);
+        __m512i code = _mm512_mask_add_epi8(magnitude, negative & some, magnitude, _mm512_set1_epi8((char)c->sign_mask));
+        code = _mm512_mask_mov_epi8(code, negative & ~some, _mm512_set1_epi8((char)c->zero_mask));
+        code = _mm512_mask_mov_epi8(code, over, _mm512_set1_epi8((char)c->beyond));
+        code = _mm512_mask_mov_epi8(code, over & negative, _mm512_set1_epi8((char)c->below));
+        code = _mm512_mask_mov_epi8(code, nan, _mm512_set1_epi8((char)c->nan_code));
+        seen |= nan | (c->unsigned_mask ? negative : 0); /* an unsigned -0 takes the complete path as well */
+        _mm512_storeu_si512(codes + i, code);
+    }
+    *odd = seen != 0;
+    return i;
+}
+
+/* Stochastic, and the last elements of nearest-even: the loop above ENCODE_F32_LOOP written with masks, on which the
+ * compiler spends twice the instructions. Sets *odd for NaN and for negative values of an unsigned format. */
 static size_t encode_f32_vectors(const float *restrict x, uint8_t *restrict codes, const uint16_t *restrict words,
                                  int random_bits, size_t n, const f32_codes *c, int *odd) {
     const __m512i lowest = _mm512_set1_epi32(c->lowest), largest = _mm512_set1_epi32(c->largest);
@@ -227,6 +272,12 @@ static size_t encode_f32_vectors(const float *restrict x, uint8_t *restrict code
     return i;
 }
 #else
+static size_t encode_f32_nearest(const float *restrict x, uint8_t *restrict codes, size_t n, const f32_codes *c, int *odd) {
+    (void)x, (void)codes, (void)n, (void)c;
+    *odd = 0;
+    return 0;
+}
+
 static size_t encode_f32_vectors(const float *restrict x, uint8_t *restrict codes, const uint16_t *restrict words,
                                  int random_bits, size_t n, const f32_codes *c, int *odd) {
     (void)x, (void)codes, (void)words, (void)random_bits, (void)n, (void)c;
@@ -242,8 +293,10 @@ static int encode_f32_block(const float *restrict x, uint8_t *restrict codes, co
     const int32_t m = c.m, lowest = c.lowest, largest = c.largest, sign_mask = c.sign_mask, zero_mask = c.zero_mask;
     const int32_t unsigned_mask = c.unsigned_mask, nan_code = c.nan_code, beyond = c.beyond, below = c.below;
     const float magic = 0x1.8p23f, bound = (float)(4 << m), unit = 1.0f / (float)(1 << random_bits);
-    int odd;
-    const size_t done = encode_f32_vectors(x, codes, words, random_bits, n, &c, &odd);
+    int odd = 0, odd_rest;
+    const size_t first = words ? 0 : encode_f32_nearest(x, codes, n, &c, &odd);
+    const size_t done = first + encode_f32_vectors(x + first, codes + first, words, random_bits, n - first, &c, &odd_rest);
+    odd |= odd_rest;
     if (!words) {
         ENCODE_F32_LOOP((r + magic) - magic)
     } else { /* u = (word + 1/2) / 2^k; up where r >= floor(r) + 1 - u, every term exact in float32 */

@@ -142,6 +142,8 @@ def test_not_a_number_and_negative_values():
             for dtype in (np.float32, np.float64):
                 code = lpnum.encode(np.array([np.nan] * 40, dtype), fmt)[3]
                 assert np.isnan(fmt.code_values[code])
+                replaced = lpnum.encode(np.array([np.nan] * 80, dtype), fmt, nan=1.0)
+                np.testing.assert_array_equal(fmt.code_values[replaced], 1.0)
         if not fmt.signed:
             with pytest.raises(ValueError, match="1 of 2 values are negative"):
                 lpnum.encode([1.0, -1.0], fmt)

@@ -63,6 +63,7 @@ static inline int special_code(const lpnum_format *f, int negative) {
 static double float_code_counted(double y, double threshold, int rounding, const lpnum_format *f, uint64_t index,
                                  const lpnum_policy *p, lpnum_events *e) {
     const int negative = signbit(y) != 0, m = f->mantissa_bits;
+    if (y != y && p->has_nan_code) return p->nan_code;
     if (y != y || (negative && y != 0 && !f->sign_mask)) { /* NaN, or below an unsigned format */
         if (f->nan_code >= 0 && (y != y || p->overflow == LPNUM_IEEE)) return f->nan_code;
         if (e->invalid++ == 0) e->first_invalid = (int64_t)index;
@@ -142,7 +143,7 @@ static int float_codes_block(const double *restrict y, double *restrict codes, c
 static inline int encode_f32_applies(const lpnum_format *f, const lpnum_policy *p) {
     const int top_exponent = (f->finite_max >> f->mantissa_bits) + f->min_exponent; /* at least that of the next value */
     if (f->mantissa_bits == 0 || f->mantissa_bits > 6 || f->min_exponent < -100 || top_exponent > 120) return 0;
-    if (p->count || p->dry_run) return 0;
+    if (p->count || p->dry_run || p->has_nan_code) return 0;
     if (p->overflow != LPNUM_CLAMP && p->overflow != LPNUM_IEEE) return 0;
     return p->rounding == LPNUM_NEAREST_EVEN || (p->rounding == LPNUM_STOCHASTIC && p->random_bits <= 16);
 }

@@ -56,6 +56,11 @@ static void quantize_f32_exact(const lpnum_row *out, const float *x, uint8_t *co
 
 /* The vector kernels return the number of elements done (a multiple of the vector width) and collect the positions of
  * undecided ones in `again`. */
+static inline size_t note_undecided(uint16_t *again, size_t n_again, size_t position, unsigned mask) {
+    for (; mask; mask &= mask - 1) again[n_again++] = (uint16_t)(position + (size_t)__builtin_ctz(mask));
+    return n_again;
+}
+
 #if LPNUM_LEVEL == 2
 
 static inline __m512 f32_code_units(const float *x, const f32_plan *plan) {
@@ -63,11 +68,6 @@ static inline __m512 f32_code_units(const float *x, const f32_plan *plan) {
     const __m512 t = _mm512_mul_ps(shifted, _mm512_set1_ps(plan->inverse));
     /* min and max return their second operand when one is NaN: NaN goes through */
     return _mm512_min_ps(_mm512_set1_ps(plan->hi), _mm512_max_ps(_mm512_set1_ps(plan->lo), t));
-}
-
-static inline size_t note_undecided(uint16_t *again, size_t n_again, size_t position, unsigned mask) {
-    for (; mask; mask &= mask - 1) again[n_again++] = (uint16_t)(position + (size_t)__builtin_ctz(mask));
-    return n_again;
 }
 
 static size_t nearest_block(const float *restrict x, uint8_t *restrict q, size_t n, const f32_plan *plan,
@@ -125,17 +125,22 @@ static inline __m256 f32_code_units(const float *x, const f32_plan *plan) {
 
 static inline __m256 f32_abs(__m256 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 
-static inline size_t note_undecided(uint16_t *again, size_t n_again, size_t position, unsigned mask) {
-    for (; mask; mask &= mask - 1) again[n_again++] = (uint16_t)(position + (size_t)__builtin_ctz(mask));
-    return n_again;
-}
-
 /* 4 x 8 integers within -128..255 -> 32 bytes in order (the low byte of each). */
 static inline __m256i pack_bytes(const __m256i r[4]) {
     const __m256i low = _mm256_set1_epi32(0xFF);
     const __m256i a = _mm256_packus_epi32(_mm256_and_si256(r[0], low), _mm256_and_si256(r[1], low));
     const __m256i b = _mm256_packus_epi32(_mm256_and_si256(r[2], low), _mm256_and_si256(r[3], low));
     return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/* Codes i .. i+31, and note of those where the comparison `far` says that the decision was too close. */
+static inline size_t store_32(uint8_t *q, size_t i, const __m256i r[4], const __m256 far[4], uint16_t *again, size_t n_again) {
+    _mm256_storeu_si256((__m256i *)(q + i), pack_bytes(r));
+    const __m256 any = _mm256_or_ps(_mm256_or_ps(far[0], far[1]), _mm256_or_ps(far[2], far[3]));
+    if (__builtin_expect(_mm256_movemask_ps(any) != 0, 0))
+        for (int k = 0; k < 4; k++)
+            n_again = note_undecided(again, n_again, i + 8 * (size_t)k, (unsigned)_mm256_movemask_ps(far[k]));
+    return n_again;
 }
 
 static size_t nearest_block(const float *restrict x, uint8_t *restrict q, size_t n, const f32_plan *plan,
@@ -150,11 +155,7 @@ static size_t nearest_block(const float *restrict x, uint8_t *restrict q, size_t
             r[k] = _mm256_cvtps_epi32(t);
             far[k] = _mm256_cmp_ps(f32_abs(_mm256_sub_ps(t, _mm256_cvtepi32_ps(r[k]))), decided, _CMP_NLE_UQ);
         }
-        _mm256_storeu_si256((__m256i *)(q + i), pack_bytes(r));
-        const __m256 any = _mm256_or_ps(_mm256_or_ps(far[0], far[1]), _mm256_or_ps(far[2], far[3]));
-        if (__builtin_expect(_mm256_movemask_ps(any) != 0, 0))
-            for (int k = 0; k < 4; k++)
-                count = note_undecided(again, count, i + 8 * (size_t)k, (unsigned)_mm256_movemask_ps(far[k]));
+        count = store_32(q, i, r, far, again, count);
     }
     *n_again = count;
     return i;
@@ -180,11 +181,7 @@ static size_t stochastic_block(const float *restrict x, uint8_t *restrict q, siz
             far[k] = _mm256_cmp_ps(f32_abs(_mm256_sub_ps(_mm256_sub_ps(s, f), half)), decided, _CMP_NLE_UQ);
             r[k] = _mm256_cvtps_epi32(f);
         }
-        _mm256_storeu_si256((__m256i *)(q + i), pack_bytes(r));
-        const __m256 any = _mm256_or_ps(_mm256_or_ps(far[0], far[1]), _mm256_or_ps(far[2], far[3]));
-        if (__builtin_expect(_mm256_movemask_ps(any) != 0, 0))
-            for (int k = 0; k < 4; k++)
-                count = note_undecided(again, count, i + 8 * (size_t)k, (unsigned)_mm256_movemask_ps(far[k]));
+        count = store_32(q, i, r, far, again, count);
     }
     *n_again = count;
     return i;

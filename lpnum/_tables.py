@@ -32,8 +32,11 @@ def _scalar_grid(x: LPArray) -> tuple[Format, float, float] | None:
     return x.format, float(x._scale), float(x._offset)
 
 
-def _tabled(policy: Policy) -> bool:
-    """Whether the rounding of a value is a function of the value alone, and nobody counts."""
+def applies(policy: Policy) -> bool:
+    """Whether a result is a function of the codes alone, and codes that do not occur cannot do harm.
+
+    Not so for random rounding, for errors of overflow, and while events are counted.
+    """
     return policy.rounding != "stochastic" and policy.overflow != "error" and rounding.counting() is None
 
 
@@ -72,7 +75,7 @@ def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | 
         return None
     grids = [_scalar_grid(x) for x in (a, b, out)]
     policy = out.policy()
-    if None in grids or not _tabled(policy):
+    if None in grids or not applies(policy):
         return None
     mode, overflow = str(policy.rounding), str(policy.overflow)
     if _adds_codes(ufunc, grids, mode, overflow):
@@ -99,7 +102,7 @@ def cast(source: LPArray, out: LPArray) -> bool:
         return False
     grids = [_scalar_grid(x) for x in (source, out)]
     policy = out.policy()
-    if None in grids or not _tabled(policy):
+    if None in grids or not applies(policy):
         return False
     table = _casts(grids[0], grids[1], str(policy.rounding), str(policy.overflow))
     if table is None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import _result_grid, _tables, codec, rounding
+from lpnum import _result_grid, _tables, codec
 from lpnum._core import kernels
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat
@@ -67,7 +67,7 @@ def dispatch(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     arguments = tuple(x if isinstance(x, LPArray) else _plain_input(x, ufunc) for x in inputs)
     if out is not None or where is not True:
         return _into(ufunc, arguments, out, where)
-    if dtype is not None and not isinstance(dtype, str | type(None)):
+    if dtype is not None:
         return ufunc(*(_decoded(x) for x in arguments), dtype=dtype)
     return _call(ufunc, arguments)
 
@@ -245,7 +245,7 @@ def _by_table(ufunc: np.ufunc, inputs: tuple[Any, ...]) -> LPArray | None:
     if result == "keep":
         scale, offset = float(x._scale), float(x._offset)
     target = x._like(np.empty(x.shape, x.codes.dtype), np.array(scale), np.array(offset))
-    if policy.rounding == "stochastic" or rounding.counting() is not None:
+    if not _tables.applies(policy):
         with np.errstate(all="ignore"):
             exact = ufunc(*(_decoded(x) if v is None else v for v in arguments))
         codec.run(codec.COPY, exact, None, target.operand(), policy, f"np.{ufunc.__name__}")
@@ -283,8 +283,9 @@ def _into(ufunc: np.ufunc, inputs: tuple[Any, ...], out: Any, where: Any) -> Any
     if ufunc in _ARITHMETIC and where is True:
         return _arithmetic_into(ufunc, inputs, out)
     _check_shape(ufunc, inputs, out)
+    values = out.dequantize(np.float64)  # what `where` leaves out stays, whatever the function gives there
     with np.errstate(all="ignore"):
-        values = ufunc(*(_decoded(x) for x in inputs))
+        ufunc(*(_decoded(x) for x in inputs), out=values, where=where)
     target = out if where is True else out._like(out.codes.copy(), out._scale, out._offset)
     target._write(values, f"np.{ufunc.__name__}")
     if where is not True:

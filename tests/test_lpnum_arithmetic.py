@@ -323,6 +323,30 @@ def test_zero_divided_by_zero_is_an_error_before_anything_is_written():
     assert x.codes.tolist() == [127, 127, 0]
 
 
+def test_what_where_leaves_out_is_neither_computed_nor_changed():
+    x = lpnum.array([4.0, -1.0, 9.0], scale=1.0)
+    np.sqrt(x, out=x, where=x > 0)
+    assert np.asarray(x).tolist() == [2, -1, 3]
+    np.divide(x, [2.0, 0.0, 0.0], out=x, where=[True, False, False])
+    assert np.asarray(x).tolist() == [1, -1, 3]
+
+
+def test_overflow_errors_look_at_values_and_not_at_codes_that_do_not_occur():
+    x = lpnum.array([0.0, 1.0], lpnum.fixed(8, frac=4), overflow="error")
+    assert np.asarray(np.exp(x)).tolist() == [1, 2.6875]
+    with pytest.raises(OverflowError, match="first at index 1"):
+        np.exp(lpnum.array([0.0, 5.0], lpnum.fixed(8, frac=4), overflow="error"))
+
+
+def test_dtype_asks_for_a_plain_result_of_that_dtype():
+    x = lpnum.array([1.0, 2.0], scale=1.0)
+    for dtype in (np.float32, "float32", np.dtype("f4")):
+        result = np.multiply(x, x, dtype=dtype)
+        assert type(result) is np.ndarray
+        assert result.dtype == np.float32
+        assert result.tolist() == [1, 4]
+
+
 def test_out_may_be_a_plain_array_and_where_selects():
     x = lpnum.array([1.0, 2.0, 3.0], scale=1.0)
     out = np.zeros(3)

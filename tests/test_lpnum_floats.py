@@ -13,6 +13,7 @@ from lpnum.rounding import ROUNDING_MODES
 
 NAMED = {name: fmt for name, fmt in named().items() if isinstance(fmt, FloatFormat)}
 OTHERS = [minifloat(4, 3, 4), minifloat(6, 9), minifloat(2, 0, specials="none"), minifloat(0, 5, specials="none")]
+OTHERS += [minifloat(5, 3, specials=s, signed=False) for s in ("none", "fn", "ieee")]
 P3109 = [
     p3109(k, p, signed, extended)
     for k in (4, 6, 8)

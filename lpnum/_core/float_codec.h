@@ -143,6 +143,7 @@ static int float_codes_block(const double *restrict y, double *restrict codes, c
 static inline int encode_f32_applies(const lpnum_format *f, const lpnum_policy *p) {
     const int top_exponent = (f->finite_max >> f->mantissa_bits) + f->min_exponent; /* at least that of the next value */
     if (f->mantissa_bits == 0 || f->mantissa_bits > 6 || f->min_exponent < -100 || top_exponent > 120) return 0;
+    if (f->finite_max > 254) return 0; /* the code after it, which marks overflow, has to fit a byte */
     if (p->count || p->dry_run || p->has_nan_code) return 0;
     if (p->overflow != LPNUM_CLAMP && p->overflow != LPNUM_IEEE) return 0;
     return p->rounding == LPNUM_NEAREST_EVEN || (p->rounding == LPNUM_STOCHASTIC && p->random_bits <= 16);

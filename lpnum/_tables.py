@@ -13,7 +13,7 @@ import numpy as np
 
 from lpnum import codec, rounding
 from lpnum._core import kernels
-from lpnum.formats import FixedFormat, Format
+from lpnum.formats import FixedFormat, FloatFormat, Format
 from lpnum.rounding import Policy
 
 if TYPE_CHECKING:
@@ -64,6 +64,24 @@ def _pairs(ufunc: np.ufunc, a: Any, b: Any, target: Any, mode: str, overflow: st
     return _codes_of(values, target, mode, overflow)
 
 
+@lru_cache(maxsize=64)
+def _in_registers(ufunc: np.ufunc, a: Any, b: Any, target: Any, mode: str, overflow: str, level: int) -> Any:
+    """Arguments for which `kernels.float_pairs` gives the table of all pairs at this SIMD level; None if it does not."""
+    unscaled = all(
+        isinstance(fmt, FloatFormat) and (scale, offset) == (1.0, 0.0) for fmt, scale, offset in (a, b, target)
+    )
+    if ufunc not in codec.ARITHMETIC or mode != "nearest-even" or not unscaled:
+        return None
+    table = _pairs(ufunc, a, b, target, mode, overflow)
+    formats = a[0].kernel, b[0].kernel, target[0].kernel
+    found = np.empty(table.size, np.uint8)
+    first, second = np.repeat(_BYTES, 256), np.tile(_BYTES, 256)
+    op, policy = codec.ARITHMETIC[ufunc], codec.OVERFLOW_NUMBER[overflow]
+    done = kernels.float_pairs(op, first, second, table, found, *formats, policy)
+    occurs = (first <= a[0].code_max) & (second <= b[0].code_max)
+    return (op, formats, policy) if done and np.array_equal(found[occurs], table.ravel()[occurs]) else None
+
+
 @lru_cache(maxsize=256)
 def _casts(source: Any, target: Any, mode: str, overflow: str) -> Any:
     return _codes_of(_byte_values(*source), target, mode, overflow)
@@ -81,10 +99,15 @@ def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | 
     if _adds_codes(ufunc, grids, mode, overflow):
         kernels.add_saturating(a.codes, b.codes, out.codes, 1 if ufunc is np.add else -1)
         return out
-    table = _pairs(ufunc, grids[0], grids[1], grids[2], mode, overflow)
+    table = _pairs(ufunc, *grids, mode, overflow)
     if table is None:
         return None
-    kernels.map8_pairs(a.codes, b.codes, table, out.codes)
+    direct = _in_registers(ufunc, *grids, mode, overflow, kernels.simd_level())
+    if direct is None:
+        kernels.map8_pairs(a.codes, b.codes, table, out.codes)
+    else:
+        op, formats, policy_number = direct
+        kernels.float_pairs(op, a.codes, b.codes, table, out.codes, *formats, policy_number)
     return out
 
 

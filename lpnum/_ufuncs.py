@@ -27,12 +27,7 @@ from lpnum._core import kernels
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat
 
-_ARITHMETIC: dict[Any, int] = {
-    np.add: codec.ADD,
-    np.subtract: codec.SUBTRACT,
-    np.multiply: codec.MULTIPLY,
-    np.divide: codec.DIVIDE,
-}
+_ARITHMETIC = codec.ARITHMETIC
 _CLOSED = {np.maximum, np.minimum, np.fmax, np.fmin}
 _COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
 _WIDE_REDUCTIONS = {np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin, np.logical_and, np.logical_or}

@@ -24,8 +24,9 @@ Operand: TypeAlias = "np.ndarray | CodeOperand"
 
 # numbers of the kernels' table of operations (enum lpnum_op)
 COPY, ADD, SUBTRACT, MULTIPLY, DIVIDE = range(5)
+ARITHMETIC: dict[Any, int] = {np.add: ADD, np.subtract: SUBTRACT, np.multiply: MULTIPLY, np.divide: DIVIDE}
 
-_OVERFLOW_NUMBER = {"clamp": 0, "wrap": 1, "error": 2, "ieee": 3}
+OVERFLOW_NUMBER = {"clamp": 0, "wrap": 1, "error": 2, "ieee": 3}
 _GOT_INVALID, _GOT_OVERFLOW = 1, 2
 
 
@@ -74,7 +75,7 @@ def run(
     mode = ROUNDING_MODES.index(policy.rounding or "nearest-even")
     overflow = policy.overflow or "clamp"
     counter = rounding.counting()
-    arguments = (op, a, b, out, mode, _OVERFLOW_NUMBER[overflow], bits, seed, stream, nan_code)
+    arguments = (op, a, b, out, mode, OVERFLOW_NUMBER[overflow], bits, seed, stream, nan_code)
     if keep_on_error and _may_fail(op, a, b, overflow):
         status, events = kernels.elementwise(*arguments, False, True)
         if status:

@@ -85,6 +85,9 @@ typedef struct {
     void (*map8)(const uint8_t *restrict codes, const uint8_t *restrict table, uint8_t *restrict out, size_t n);
     void (*map8_pairs)(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict table,
                        uint8_t *restrict out, size_t n);
+    int (*float_pairs)(int op, const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict table,
+                       uint8_t *restrict out, size_t n, const lpnum_format *format_a, const lpnum_format *format_b,
+                       const lpnum_format *format_out, int overflow);
     void (*add_saturating)(const int8_t *restrict a, const int8_t *restrict b, int8_t *restrict out, size_t n, int sign);
     int64_t (*sum_codes)(const void *codes, int dtype, size_t n);
     int64_t (*dot_codes)(const void *a, int a_dtype, const void *b, int b_dtype, size_t n);

@@ -40,6 +40,8 @@ cdef extern from "elementwise.h" nogil:
         void (*map8)(const unsigned char *, const unsigned char *, unsigned char *, size_t) noexcept nogil
         void (*map8_pairs)(const unsigned char *, const unsigned char *, const unsigned char *, unsigned char *,
                            size_t) noexcept nogil
+        int (*float_pairs)(int, const unsigned char *, const unsigned char *, const unsigned char *, unsigned char *, size_t,
+                           const lpnum_format *, const lpnum_format *, const lpnum_format *, int) noexcept nogil
         void (*add_saturating)(const signed char *, const signed char *, signed char *, size_t, int) noexcept nogil
         int64_t (*sum_codes)(const void *, int, size_t) noexcept nogil
         int64_t (*dot_codes)(const void *, int, const void *, int, size_t) noexcept nogil
@@ -319,6 +321,24 @@ def map8_pairs(object a, object b, object table, object out):
     with nogil:
         kernels.map8_pairs(<unsigned char *>p.view.buf, <unsigned char *>q.view.buf, <unsigned char *>t.view.buf,
                            <unsigned char *>r.view.buf, p.size)
+
+
+def float_pairs(int op, object a, object b, object table, object out, Format format_a, Format format_b, Format format_out,
+                int overflow):
+    """``out = op(a, b)`` of contiguous 8-bit floats at scale 1, see float_pairs.h; False, with nothing done, if it cannot."""
+    cdef Contiguous p = Contiguous(), q = Contiguous(), t = Contiguous(), r = Contiguous()
+    cdef bint done
+    p.take(a, False)
+    q.take(b, False)
+    t.take(table, False)
+    r.take(out, True)
+    if not (p.dtype == q.dtype == t.dtype == r.dtype == 1) or p.size != q.size or p.size != r.size or t.size != 65536:
+        raise ValueError("float_pairs takes uint8 arrays of one size and a table of 65,536 bytes")
+    with nogil:
+        done = kernels.float_pairs(op, <unsigned char *>p.view.buf, <unsigned char *>q.view.buf,
+                                   <unsigned char *>t.view.buf, <unsigned char *>r.view.buf, p.size, &format_a.c,
+                                   &format_b.c, &format_out.c, overflow)
+    return done
 
 
 def add_saturating(object a, object b, object out, int sign):

@@ -9,8 +9,10 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
                            const lpnum_policy *p, lpnum_events *e);
 
 #include "float_codec.h"
+#include "encode_f32.h"
 #include "quantize_f32.h"
 #include "lookup.h"
+#include "float_pairs.h"
 #include "elementwise_row.h"
 #include "reduce.h"
 
@@ -20,6 +22,7 @@ const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
     .random_words = random_words,
     .map8 = map8,
     .map8_pairs = map8_pairs,
+    .float_pairs = float_pairs,
     .add_saturating = add_saturating,
     .sum_codes = sum_codes,
     .dot_codes = dot_codes,

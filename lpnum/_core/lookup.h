@@ -102,8 +102,15 @@ static void map8_pairs(const uint8_t *restrict a, const uint8_t *restrict b, con
 
 /* Sum or difference of codes of one grid, saturating at the ends of int8. */
 static void add_saturating(const int8_t *restrict a, const int8_t *restrict b, int8_t *restrict out, size_t n, int sign) {
-    for (size_t i = 0; i < n; i++) {
-        const int16_t s = (int16_t)(sign > 0 ? a[i] + b[i] : a[i] - b[i]);
+    size_t i = 0;
+#if LPNUM_LANES
+    for (; i + N_BYTES <= n; i += N_BYTES) {
+        const lanes x = lanes_load(a + i), y = lanes_load(b + i);
+        lanes_store(out + i, sign > 0 ? bytes_add_saturating(x, y) : bytes_sub_saturating(x, y));
+    }
+#endif
+    for (; i < n; i++) {
+        const int s = sign > 0 ? a[i] + b[i] : a[i] - b[i];
         out[i] = (int8_t)(s > 127 ? 127 : s < -128 ? -128 : s);
     }
 }

@@ -4,7 +4,7 @@
  * then raises the instruction set for the rest of that file only. Everything declared `static` in a kernel header is
  * therefore private to its level. LEVEL_NAME(f) gives the exported name of f at the level being compiled.
  *
- * Levels: 1 = AVX2 + AES (Haswell, Zen). 2 = AVX-512 F/BW/DQ/VL + VNNI + VBMI + VAES (Ice Lake, Zen 4); older
+ * Levels: 1 = AVX2 + AES + F16C (Haswell, Zen). 2 = AVX-512 F/BW/DQ/VL + VNNI + VBMI + VAES (Ice Lake, Zen 4); older
  * AVX-512 parts, without one of the last three, run level 1.
  *
  * Rule: every level gives the same bits. No fused multiply-add (-ffp-contract=off), floating-point sums in a stated
@@ -35,9 +35,9 @@ enum { LPNUM_BASELINE = 0, LPNUM_AVX2 = 1, LPNUM_AVX512 = 2, LPNUM_N_LEVELS = 3 
 #include <immintrin.h>
 #if LPNUM_LEVEL == 1
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,aes,fma,bmi,bmi2,popcnt"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,aes,fma,f16c,bmi,bmi2,popcnt"))), apply_to = function)
 #else
-#pragma GCC target("avx2,aes,fma,bmi,bmi2,popcnt")
+#pragma GCC target("avx2,aes,fma,f16c,bmi,bmi2,popcnt")
 #endif
 #elif LPNUM_LEVEL == 2
 #define LPNUM_AVX512_FEATURES \
@@ -58,7 +58,7 @@ static inline int lpnum_detect_level(void) {
 #if LPNUM_X86
     __builtin_cpu_init();
     if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("aes") && __builtin_cpu_supports("fma") &&
-          __builtin_cpu_supports("bmi2")))
+          __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c")))
         return LPNUM_BASELINE;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -66,7 +66,7 @@ def _pairs(ufunc: np.ufunc, a: Any, b: Any, target: Any, mode: str, overflow: st
 
 @lru_cache(maxsize=64)
 def _in_registers(ufunc: np.ufunc, a: Any, b: Any, target: Any, mode: str, overflow: str, level: int) -> Any:
-    """Arguments for which `kernels.float_pairs` gives the table of all pairs at this SIMD level; None if it does not."""
+    """Arguments with which `kernels.float_pairs` gives the table of all pairs at this SIMD level, or None."""
     unscaled = all(
         isinstance(fmt, FloatFormat) and (scale, offset) == (1.0, 0.0) for fmt, scale, offset in (a, b, target)
     )
@@ -106,8 +106,8 @@ def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | 
     if direct is None:
         kernels.map8_pairs(a.codes, b.codes, table, out.codes)
     else:
-        op, formats, policy_number = direct
-        kernels.float_pairs(op, a.codes, b.codes, table, out.codes, *formats, policy_number)
+        op, (format_a, format_b, format_out), number = direct
+        kernels.float_pairs(op, a.codes, b.codes, table, out.codes, format_a, format_b, format_out, number)
     return out
 
 

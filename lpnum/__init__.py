@@ -7,6 +7,7 @@ array([  50, -127,  100], dtype=int8)
 """
 
 from lpnum import formats, random, scaling
+from lpnum._threads import get_num_threads, set_num_threads
 from lpnum.array import LPArray
 from lpnum.codec import decode, encode, round_to
 from lpnum.config import __version__, show_config
@@ -80,6 +81,7 @@ __all__ = [
     "from_codes",
     "full",
     "full_like",
+    "get_num_threads",
     "linspace",
     "minifloat",
     "ones",
@@ -89,6 +91,7 @@ __all__ = [
     "random",
     "round_to",
     "scaling",
+    "set_num_threads",
     "show_config",
     "ufixed4",
     "ufixed8",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lpnum import codec, rounding
+from lpnum import _threads, codec, rounding
 from lpnum._core import kernels
 from lpnum.formats import FixedFormat, FloatFormat, Format
 from lpnum.rounding import Policy
@@ -97,17 +97,21 @@ def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | 
         return None
     mode, overflow = str(policy.rounding), str(policy.overflow)
     if _adds_codes(ufunc, grids, mode, overflow):
-        kernels.add_saturating(a.codes, b.codes, out.codes, 1 if ufunc is np.add else -1)
+        sign = 1 if ufunc is np.add else -1
+        _threads.flat(lambda x, y, z: kernels.add_saturating(x, y, z, sign), a.codes, b.codes, out.codes)
         return out
     table = _pairs(ufunc, *grids, mode, overflow)
     if table is None:
         return None
     direct = _in_registers(ufunc, *grids, mode, overflow, kernels.simd_level())
     if direct is None:
-        kernels.map8_pairs(a.codes, b.codes, table, out.codes)
+        _threads.flat(lambda x, y, z: kernels.map8_pairs(x, y, table, z), a.codes, b.codes, out.codes)
     else:
-        op, (format_a, format_b, format_out), number = direct
-        kernels.float_pairs(op, a.codes, b.codes, table, out.codes, format_a, format_b, format_out, number)
+        op, given, number = direct
+        operate_in_registers: Any = kernels.float_pairs
+        _threads.flat(
+            lambda x, y, z: operate_in_registers(op, x, y, table, z, *given, number), a.codes, b.codes, out.codes
+        )
     return out
 
 
@@ -117,6 +121,11 @@ def _adds_codes(ufunc: np.ufunc, grids: list[Any], mode: str, overflow: str) -> 
     whole = isinstance(fmt, FixedFormat) and fmt.bits == 8 and fmt.signed and offset == 0
     nearest = mode.startswith("nearest") and overflow == "clamp"
     return whole and nearest and ufunc in (np.add, np.subtract) and grids[0] == grids[1] == grids[2]
+
+
+def map8(codes: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+    """``out = table[codes]`` for contiguous bytes and a table of 256."""
+    _threads.flat(lambda x, y: kernels.map8(x, table, y), codes, out)
 
 
 def cast(source: LPArray, out: LPArray) -> bool:
@@ -130,5 +139,5 @@ def cast(source: LPArray, out: LPArray) -> bool:
     table = _casts(grids[0], grids[1], str(policy.rounding), str(policy.overflow))
     if table is None:
         return False
-    kernels.map8(source.codes, table, out.codes)
+    map8(source.codes, table, out.codes)
     return True

@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import _result_grid, _tables, codec
-from lpnum._core import kernels
+from lpnum import _plans, _result_grid, _tables, codec
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat
 
@@ -39,6 +38,10 @@ def dispatch(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
         target = kwargs["out"][0]
         if isinstance(target, LPArray) and all(isinstance(x, LPArray | np.ndarray) for x in inputs):
             return _arithmetic_into(ufunc, inputs, target)
+    if method == "__call__" and not kwargs and len(inputs) == 2 and type(inputs[0]) is type(inputs[1]) is LPArray:
+        planned = _plans.arithmetic(ufunc, inputs[0], inputs[1])
+        if planned is not None:
+            return planned
     if any(not _known(x) for x in inputs):
         return NotImplemented
     out = kwargs.pop("out", None)
@@ -250,7 +253,7 @@ def _by_table(ufunc: np.ufunc, inputs: tuple[Any, ...]) -> LPArray | None:
     codec.run(codec.COPY, values, None, (images, *target.operand()[1:]), policy, f"np.{ufunc.__name__}")
     table[x.format.all_codes()] = images  # a negative code indexes from the end: two's complement
     if x.itemsize == 1 and x.codes.flags.c_contiguous:
-        kernels.map8(x.codes, table, target.codes)
+        _tables.map8(x.codes, table, target.codes)
     else:
         np.take(table, x.codes, out=target.codes, mode="wrap")
     return target

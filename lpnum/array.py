@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from lpnum import _tables, codec, formats, grid, rounding
-from lpnum._core import kernels
+from lpnum import _plans, _tables, _threads, codec, formats, grid, rounding
 from lpnum._methods import ArrayMethods
 from lpnum.formats import FloatFormat, Format
 from lpnum.random import CounterRNG, as_rng
@@ -20,6 +19,19 @@ from lpnum.rounding import Policy
 from lpnum.scaling import calibrate, cover
 
 __all__ = ["LPArray"]
+
+
+def _operator(ufunc: np.ufunc, general: Any) -> Any:
+    """The operator of a ufunc, without the way through NumPy for two small arrays."""
+
+    def operator(self: LPArray, other: Any) -> Any:
+        if type(other) is LPArray:
+            result = _plans.arithmetic(ufunc, self, other)
+            if result is not None:
+                return result
+        return general(self, other)
+
+    return operator
 
 
 class LPArray(ArrayMethods, NDArrayOperatorsMixin):
@@ -137,6 +149,15 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         if view:
             base = self if self._base is None else self._base
         return new._set(codes, self.format, scale, offset, dtype or self.dtype, self._policy, base)
+
+    def sibling(self, codes: np.ndarray, dtype: np.dtype) -> LPArray:
+        """An array of the same format that shares scale and offset, without policies and without checks."""
+        return object.__new__(LPArray)._set(codes, self.format, self._scale, self._offset, dtype, None)
+
+    __add__ = _operator(np.add, NDArrayOperatorsMixin.__add__)
+    __sub__ = _operator(np.subtract, NDArrayOperatorsMixin.__sub__)
+    __mul__ = _operator(np.multiply, NDArrayOperatorsMixin.__mul__)
+    __truediv__ = _operator(np.divide, NDArrayOperatorsMixin.__truediv__)
 
     # ---- attributes ------------------------------------------------------------------------------------------------
 
@@ -346,7 +367,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
             self.codes, self._scale, self._offset = new.codes, new._scale, new._offset
             return
         if self._offset.shape == self.shape and self._offset.flags.writeable:
-            kernels.elementwise(codec.COPY, self.operand(), None, self._offset)
+            _threads.elementwise(codec.COPY, self.operand(), None, self._offset)
             self.codes.fill(0)
         else:  # views made before keep the old codes and the old offset, and so their values
             self._offset, self._scale = self.dequantize(np.float64), self._scale.copy()

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lpnum import formats, rounding
+from lpnum import _threads, formats, rounding
 from lpnum._core import kernels
 from lpnum.formats import FloatFormat, Format
 from lpnum.random import CounterRNG, as_rng
-from lpnum.rounding import ROUNDING_MODES, Policy
+from lpnum.rounding import Policy
 
 __all__ = ["decode", "encode", "round_to"]
 
@@ -26,13 +26,16 @@ Operand: TypeAlias = "np.ndarray | CodeOperand"
 COPY, ADD, SUBTRACT, MULTIPLY, DIVIDE = range(5)
 ARITHMETIC: dict[Any, int] = {np.add: ADD, np.subtract: SUBTRACT, np.multiply: MULTIPLY, np.divide: DIVIDE}
 
-OVERFLOW_NUMBER = {"clamp": 0, "wrap": 1, "error": 2, "ieee": 3}
+OVERFLOW_NUMBER = {policy: number for number, policy in enumerate(rounding.OVERFLOW_POLICIES)}
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _GOT_INVALID, _GOT_OVERFLOW = 1, 2
 
 
 def as_float_array(values: Any, where: str) -> np.ndarray:
     """`values` as a native float32 or float64 array; integers and bools become float64, float16 becomes float32."""
     array = np.asarray(values)
+    if (array.dtype is _FLOAT64 or array.dtype is _FLOAT32) and array.flags.aligned:
+        return array
     kind = array.dtype.kind
     if kind == "f":
         wanted = np.float32 if array.dtype.itemsize <= 4 else np.float64
@@ -40,12 +43,10 @@ def as_float_array(values: Any, where: str) -> np.ndarray:
         wanted = np.float64
     else:
         raise TypeError(f"{where}: expected real numbers, not an array of dtype {array.dtype}")
-    return array if array.dtype == wanted and array.flags.aligned else array.astype(wanted)
+    return array.astype(wanted)
 
 
-def _check_random_bits(random_bits: int | None) -> int:
-    if random_bits is None:
-        return rounding.DEFAULT_RANDOM_BITS
+def _check_random_bits(random_bits: int) -> int:
     if isinstance(random_bits, bool) or not isinstance(random_bits, int | np.integer) or not 1 <= random_bits <= 32:
         raise ValueError(f"random_bits must be an integer from 1 to 32, not {random_bits!r}")
     return int(random_bits)
@@ -67,29 +68,28 @@ def run(
 
     With `keep_on_error`, an operation that could fail is tried without storing first, so that `out` stays untouched.
     """
-    bits = _check_random_bits(random_bits)
+    bits = rounding.DEFAULT_RANDOM_BITS if random_bits is None else _check_random_bits(random_bits)
     seed = stream = 0
     if policy.rounding == "stochastic":
         rng = CounterRNG() if policy.rng is None else policy.rng
         seed, stream = rng.seed, rng.next_stream()
-    mode = ROUNDING_MODES.index(policy.rounding or "nearest-even")
-    overflow = policy.overflow or "clamp"
+    mode, overflow = policy.numbers
     counter = rounding.counting()
-    arguments = (op, a, b, out, mode, OVERFLOW_NUMBER[overflow], bits, seed, stream, nan_code)
+    arguments = (op, a, b, out, mode, overflow, bits, seed, stream, nan_code)
     if keep_on_error and _may_fail(op, a, b, overflow):
-        status, events = kernels.elementwise(*arguments, False, True)
+        status, events = _threads.elementwise(*arguments, False, True)
         if status:
             _raise(status, events, out, where)
-    status, events = kernels.elementwise(*arguments, counter is not None, False)
+    status, events = _threads.elementwise(*arguments, counter is not None, False)
     if counter is not None:
         counter.add(*events[:5])
     if status:
         _raise(status, events, out, where)
 
 
-def _may_fail(op: int, a: Operand, b: Operand | None, overflow: str) -> bool:
+def _may_fail(op: int, a: Operand, b: Operand | None, overflow: int) -> bool:
     """Whether a result can be NaN or an error of overflow; finite inputs of a sum, difference or product cannot."""
-    if overflow == "error" or op == DIVIDE:
+    if overflow == OVERFLOW_NUMBER["error"] or op == DIVIDE:
         return True
     floats = [x for x in (a, b) if isinstance(x, np.ndarray)]
     return any(not x.flags.c_contiguous or kernels.first_nonfinite(x) is not None for x in floats)
@@ -137,6 +137,8 @@ def check_overflow(policy: Policy, fmt: Format, where: str) -> None:
 
 def make_policy(rounding_mode: str | None, overflow: str | None, rng: Any) -> Policy:
     """The policy of a function's arguments, completed from the context."""
+    if rounding_mode is overflow is rng is None:
+        return rounding.current()
     given = Policy(rounding_mode, overflow, None, None if rng is None else as_rng(rng))
     return given.over(rounding.current())
 
@@ -209,7 +211,7 @@ def encode(
         policy,
         "lpnum.encode",
         random_bits=random_bits,
-        nan_code=nan_code_of(nan, 1.0, 0.0, fmt),
+        nan_code=None if nan is None else nan_code_of(nan, 1.0, 0.0, fmt),
     )
     return codes
 
@@ -245,7 +247,7 @@ def decode_operand(operand: CodeOperand, dtype: Any) -> np.ndarray:
     dtype = np.dtype(dtype)
     direct = dtype.kind == "f" and dtype.itemsize in (4, 8) and dtype.isnative
     out = np.empty(operand[0].shape, dtype if direct else np.float64)
-    kernels.elementwise(COPY, operand, None, out)
+    _threads.elementwise(COPY, operand, None, out)
     return out if direct else out.astype(dtype)
 
 

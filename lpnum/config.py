@@ -7,6 +7,7 @@ import platform
 import numpy as np
 
 from lpnum._core import kernels
+from lpnum._threads import get_num_threads
 
 __all__ = ["config", "show_config"]
 
@@ -22,6 +23,7 @@ def config() -> dict[str, str]:
         "machine": platform.machine(),
         "simd level": kernels.SIMD_LEVELS[kernels.simd_level()],
         "simd levels available": ", ".join(kernels.simd_levels()),
+        "threads": str(get_num_threads()),
     }
 
 

@@ -217,7 +217,7 @@ def format(spec: str | Format) -> Format:
     TypeError
         For anything that is neither a name nor a format.
     """
-    if isinstance(spec, Format):
+    if type(spec) is FloatFormat or type(spec) is FixedFormat:
         return spec
     if not isinstance(spec, str):
         raise TypeError(f"lpnum.format: expected a format or its name, not {type(spec).__name__}")

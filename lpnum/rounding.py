@@ -13,7 +13,7 @@ from lpnum.random import CounterRNG, as_rng
 
 __all__ = ["OVERFLOW_POLICIES", "RESULT_POLICIES", "ROUNDING_MODES", "Events", "context", "count_events"]
 
-# The position is the number the kernels know.
+# The position is the number the kernels know (also of the overflow policies).
 ROUNDING_MODES = (
     "nearest-even",
     "nearest-away",
@@ -39,7 +39,7 @@ def one_of(value: object, allowed: tuple[str, ...], what: str) -> str:
 class Policy:
     """How results are rounded; fields are None where nothing was said."""
 
-    __slots__ = ("_completed", "overflow", "result", "rng", "rounding")
+    __slots__ = ("_completed", "numbers", "overflow", "result", "rng", "rounding")
 
     def __init__(
         self,
@@ -52,6 +52,8 @@ class Policy:
         self.overflow = None if overflow is None else one_of(overflow, OVERFLOW_POLICIES, "overflow")
         self.result = None if result is None else one_of(result, RESULT_POLICIES, "result")
         self.rng = rng
+        # as the kernels know them
+        self.numbers = ROUNDING_MODES.index(rounding or "nearest-even"), OVERFLOW_POLICIES.index(overflow or "clamp")
         self._completed: tuple[Policy, Policy] | None = None
 
     def over(self, other: Policy) -> Policy:

@@ -46,12 +46,21 @@ static lpnum_row row_at(const lpnum_operand *a, const ptrdiff_t *position, int n
     return row;
 }
 
-int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *in,
+int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *in,
                       const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
                       lpnum_events *events) {
+    if (ndim <= 1) { /* nothing to walk: no copies of the operands, so that small arrays cost little */
+        const ptrdiff_t origin = 0;
+        lpnum_row rows[LPNUM_MAXIN + 1];
+        for (int i = 0; i < n_in; i++) rows[i] = row_at(in[i], &origin, ndim);
+        rows[n_in] = row_at(out, &origin, ndim);
+        const size_t length = ndim ? (size_t)shape[0] : 1;
+        return length ? kernels->elementwise_row(op, n_in, rows, &rows[n_in], length, policy->first_index, policy, events)
+                      : LPNUM_OK;
+    }
     lpnum_operand operands[LPNUM_MAXIN + 1];
     ptrdiff_t dims[LPNUM_MAXDIM], position[LPNUM_MAXDIM] = {0};
-    for (int i = 0; i < n_in; i++) operands[i] = in[i];
+    for (int i = 0; i < n_in; i++) operands[i] = *in[i];
     operands[n_in] = *out;
     for (int k = 0; k < ndim; k++) {
         dims[k] = shape[k];

@@ -99,7 +99,7 @@ typedef struct {
 const lpnum_kernels *lpnum_kernels_of_level(int level);
 
 /* out = op(in...), all operands already broadcast to `shape` (stride 0 where repeated). */
-int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *in,
+int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *in,
                       const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
                       lpnum_events *events);
 

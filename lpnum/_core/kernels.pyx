@@ -6,6 +6,7 @@ import os
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport strchr
 
 
 cdef extern from "simd.h" nogil:
@@ -48,7 +49,7 @@ cdef extern from "elementwise.h" nogil:
         size_t (*first_nonfinite)(const void *, int, size_t) noexcept nogil
         double (*float_value)(const lpnum_format *, int) noexcept nogil
     const lpnum_kernels *lpnum_kernels_of_level(int level) noexcept nogil
-    int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *operands,
+    int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *operands,
                           const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
                           lpnum_events *events) noexcept nogil
 
@@ -95,19 +96,22 @@ if os.environ.get("LPNUM_SIMD"):
 
 cdef int dtype_of(Py_buffer *view) except -1:
     """The kernels' dtype number; itemsize decides between the names a platform gives one integer width."""
-    cdef bytes code = view.format if view.format != NULL else b"B"  # "B", "<d", "Zd" for complex
-    cdef bytes kind = code.lstrip(b"@=")
-    if len(kind) != 1:
-        kind = b"?"
-    elif kind in b"bhil" and view.itemsize <= 2:
-        return 0 if view.itemsize == 1 else 2
-    elif kind in b"BHIL" and view.itemsize <= 2:
-        return 1 if view.itemsize == 1 else 3
-    elif kind == b"f":
-        return 4
-    elif kind == b"d":
-        return 5
-    raise TypeError(f"lpnum kernels take int8, uint8, int16, uint16, float32 and float64 buffers, not {code.decode()!r}")
+    cdef const char *code = view.format  # "B", "<d", "Zd" for complex
+    if code == NULL:
+        return 1
+    if code[0] == 64 or code[0] == 61:  # "@" or "=": native
+        code += 1
+    if code[0] != 0 and code[1] == 0:
+        if code[0] == 102:  # f
+            return 4
+        if code[0] == 100:  # d
+            return 5
+        if view.itemsize <= 2 and strchr("bhil", code[0]) != NULL:
+            return 0 if view.itemsize == 1 else 2
+        if view.itemsize <= 2 and strchr("BHIL", code[0]) != NULL:
+            return 1 if view.itemsize == 1 else 3
+    raise TypeError(f"lpnum kernels take int8, uint8, int16, uint16, float32 and float64 buffers, "
+                    f"not {view.format.decode()!r}")
 
 
 cdef int broadcast(Py_buffer *view, ptrdiff_t *strides, int ndim, const ptrdiff_t *shape) except -1:
@@ -154,69 +158,64 @@ cdef class Format:
         return bool(self.c.is_float) and self.c.sign_mask == 0
 
 
-cdef class Operand:
-    """Holds the buffers of one operand for the duration of a call."""
-    cdef Py_buffer views[3]
-    cdef int held
-    cdef double step, offset
+cdef struct Operand:
+    # The buffers of one operand, held for the duration of a call, and what the kernels see of them.
+    Py_buffer views[3]
+    int held
+    double step, offset
+    lpnum_operand c
+
+
+cdef int take(Operand *x, object array, int flags) except -1:
+    PyObject_GetBuffer(array, &x.views[x.held], flags)
+    x.held += 1
+    return 0
+
+
+cdef int set_codes(Operand *x, object source, bint writable) except -1:
+    """`source` is a float array, or (codes, step, offset, format)."""
+    cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
     cdef Format format
-    cdef lpnum_operand c
-
-    def __dealloc__(self):
-        cdef int k
-        for k in range(self.held):
-            PyBuffer_Release(&self.views[k])
-
-    cdef int take(self, object array, int flags) except -1:
-        PyObject_GetBuffer(array, &self.views[self.held], flags)
-        self.held += 1
-        return 0
-
-    cdef int set(self, object source, bint writable, int ndim, const ptrdiff_t *shape) except -1:
-        """`source` is a float array, or (codes, step, offset, format)."""
-        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
-        self.c.is_code = isinstance(source, tuple)
-        codes = source[0] if self.c.is_code else source
-        self.take(codes, flags)
-        self.c.dtype = dtype_of(&self.views[0])
-        self.c.data = <char *>self.views[0].buf
-        if ndim >= 0:
-            broadcast(&self.views[0], self.c.strides, ndim, shape)
-        if not self.c.is_code and self.c.dtype < 4:
+    x.c.is_code = isinstance(source, tuple)
+    take(x, source[0] if x.c.is_code else source, flags)
+    x.c.dtype = dtype_of(&x.views[0])
+    x.c.data = <char *>x.views[0].buf
+    if not x.c.is_code:
+        if x.c.dtype < 4:
             raise TypeError("lpnum kernels take integer buffers only as codes of a grid")
-        if self.c.is_code:
-            if self.c.dtype > 3:
-                raise TypeError("codes must be integers")
-            self.format = source[3]
-            self.c.format = &self.format.c
         return 0
+    if x.c.dtype > 3:
+        raise TypeError("codes must be integers")
+    format = source[3]
+    x.c.format = &format.c
+    return 0
 
-    cdef int set_grid(self, object source, int ndim, const ptrdiff_t *shape) except -1:
-        cdef int k
-        if not self.c.is_code:
-            return 0
+
+cdef int set_metadata(Operand *x, object value, double *number, char **data, ptrdiff_t *strides, int ndim,
+                      const ptrdiff_t *shape) except -1:
+    """Scale or offset: a number, or a float64 array that broadcasts."""
+    cdef int k
+    if isinstance(value, float):
+        number[0] = value
+        data[0] = <char *>number
         for k in range(ndim):
-            self.c.step_strides[k] = 0
-            self.c.offset_strides[k] = 0
-        if isinstance(source[1], float):
-            self.step = source[1]
-            self.c.step = <char *>&self.step
-        else:
-            self.take(source[1], PyBUF_STRIDES | PyBUF_FORMAT)
-            if dtype_of(&self.views[self.held - 1]) != 5:
-                raise TypeError("scale must be float64")
-            self.c.step = <char *>self.views[self.held - 1].buf
-            broadcast(&self.views[self.held - 1], self.c.step_strides, ndim, shape)
-        if isinstance(source[2], float):
-            self.offset = source[2]
-            self.c.offset = <char *>&self.offset
-        else:
-            self.take(source[2], PyBUF_STRIDES | PyBUF_FORMAT)
-            if dtype_of(&self.views[self.held - 1]) != 5:
-                raise TypeError("offset must be float64")
-            self.c.offset = <char *>self.views[self.held - 1].buf
-            broadcast(&self.views[self.held - 1], self.c.offset_strides, ndim, shape)
+            strides[k] = 0
         return 0
+    take(x, value, PyBUF_STRIDES | PyBUF_FORMAT)
+    if dtype_of(&x.views[x.held - 1]) != 5:
+        raise TypeError("scale and offset must be float64")
+    data[0] = <char *>x.views[x.held - 1].buf
+    return broadcast(&x.views[x.held - 1], strides, ndim, shape)
+
+
+cdef int set_operand(Operand *x, object source, bint writable, int ndim, const ptrdiff_t *shape) except -1:
+    if x.held == 0:
+        set_codes(x, source, writable)
+    broadcast(&x.views[0], x.c.strides, ndim, shape)
+    if x.c.is_code:
+        set_metadata(x, source[1], &x.step, &x.c.step, x.c.step_strides, ndim, shape)
+        set_metadata(x, source[2], &x.offset, &x.c.offset, x.c.offset_strides, ndim, shape)
+    return 0
 
 
 def elementwise(int op, object a, object b, object out, int rounding=0, int overflow=0, int random_bits=16,
@@ -226,35 +225,39 @@ def elementwise(int op, object a, object b, object out, int rounding=0, int over
 
     `first_index` is the C-order index of the first element: word ``first_index + i`` rounds element i.
     """
-    cdef Operand target = Operand(), first = Operand(), second = Operand()
-    cdef lpnum_operand inputs[2]
+    cdef Operand operands[3]  # the inputs, then the target
+    cdef const lpnum_operand *inputs[2]
     cdef lpnum_policy policy
     cdef lpnum_events events
-    cdef int k, status, n_in = 1 if b is None else 2
+    cdef int k, i, status, n_in = 1 if b is None else 2
     cdef int ndim
-    cdef ptrdiff_t shape[64]
-    target.set(out, True, -1, shape)
-    ndim = target.views[0].ndim
-    for k in range(ndim):
-        shape[k] = target.views[0].shape[k]
-        target.c.strides[k] = target.views[0].strides[k]
-    target.set_grid(out, ndim, shape)
-    first.set(a, False, ndim, shape)
-    first.set_grid(a, ndim, shape)
-    inputs[0] = first.c
-    if b is not None:
-        second.set(b, False, ndim, shape)
-        second.set_grid(b, ndim, shape)
-        inputs[1] = second.c
-    policy.rounding, policy.overflow, policy.random_bits = rounding, overflow, random_bits
-    policy.seed, policy.stream = seed, stream
-    policy.has_nan_code, policy.nan_code = nan_code is not None, 0 if nan_code is None else nan_code
-    policy.count, policy.dry_run = count, dry_run
-    policy.first_index = first_index
-    events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
-    events.first_overflow = events.first_invalid = -1
-    with nogil:
-        status = lpnum_elementwise(kernels, op, n_in, inputs, &target.c, ndim, shape, &policy, &events)
+    cdef ptrdiff_t *shape
+    for i in range(3):
+        operands[i].held = 0
+    try:
+        set_codes(&operands[2], out, True)
+        ndim, shape = operands[2].views[0].ndim, <ptrdiff_t *>operands[2].views[0].shape
+        set_operand(&operands[2], out, True, ndim, shape)
+        set_operand(&operands[0], a, False, ndim, shape)
+        if b is not None:
+            set_operand(&operands[1], b, False, ndim, shape)
+        for i in range(2):
+            inputs[i] = &operands[i].c
+        policy.rounding, policy.overflow, policy.random_bits = rounding, overflow, random_bits
+        policy.seed, policy.stream = seed, stream
+        policy.has_nan_code, policy.nan_code = nan_code is not None, 0 if nan_code is None else nan_code
+        policy.count, policy.dry_run = count, dry_run
+        policy.first_index = first_index
+        events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
+        events.first_overflow = events.first_invalid = -1
+        with nogil:
+            status = lpnum_elementwise(kernels, op, n_in, inputs, &operands[2].c, ndim, shape, &policy, &events)
+    finally:
+        for i in range(3):
+            for k in range(operands[i].held - 1, -1, -1):
+                PyBuffer_Release(&operands[i].views[k])
+    if status == 0 and not count:
+        return 0, (events.total, 0, 0, 0, 0, -1, -1)
     return status, (events.total, events.overflow, events.underflow, events.inexact, events.invalid,
                     events.first_overflow, events.first_invalid)
 

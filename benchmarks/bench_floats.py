@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,10 @@ class FloatWork:
         """Sum of two float8 arrays."""
         return self.array + self.other
 
+    def multiply(self) -> lpnum.LPArray:
+        """Product of two float8 arrays."""
+        return self.array * self.other
+
     def add_fixed8(self) -> lpnum.LPArray:
         """Sum of two int8 arrays on one grid, saturating."""
         return self.integers + self.integers
@@ -64,8 +70,104 @@ class FloatWork:
         assert np.array_equal(np.asarray(self.exp()), lpnum.round_to(np.exp(values), self.format))
         assert np.array_equal(np.asarray(self.cast()), lpnum.round_to(values, lpnum.float8_e5m2))
         assert np.array_equal(np.asarray(self.add()), lpnum.round_to(values + values[::-1], self.format))
+        assert np.array_equal(np.asarray(self.multiply()), lpnum.round_to(values * values[::-1], self.format))
         doubled = np.clip(2 * self.integers.codes.astype(np.int16), -128, 127)
         assert np.array_equal(self.add_fixed8().codes, doubled)
+
+
+class Peers:
+    """The same work in other libraries, as far as they are installed and can do it: ``peer -> call -> function``."""
+
+    def __init__(self, work: FloatWork) -> None:
+        self.calls: dict[str, dict[str, Callable[[], Any]]] = {}
+        with contextlib.suppress(ImportError):
+            self._ml_dtypes(work)
+        with contextlib.suppress(ImportError):
+            self._torch(work)
+
+    def _ml_dtypes(self, work: FloatWork) -> None:
+        import ml_dtypes
+
+        x, y = work.array.codes.view(ml_dtypes.float8_e4m3fn), work.other.codes.view(ml_dtypes.float8_e4m3fn)
+        self.calls["ml_dtypes"] = {
+            "encode": lambda: work.values.astype(ml_dtypes.float8_e4m3fn),
+            "decode": lambda: x.astype(np.float32),
+            "exp": lambda: np.exp(x),
+            "cast": lambda: x.astype(ml_dtypes.float8_e5m2),
+            "add": lambda: x + y,
+            "multiply": lambda: x * y,
+        }
+
+    def _torch(self, work: FloatWork) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        values, codes = torch.from_numpy(work.values), torch.from_numpy(work.codes).view(torch.float8_e4m3fn)
+        self.calls["torch"] = {
+            "encode": lambda: values.to(torch.float8_e4m3fn),
+            "decode": lambda: codes.to(torch.float32),
+        }
+
+
+class FloatsOfPeers:
+    """Seconds for 1e6 elements in other libraries; what is not installed, or not there, is skipped."""
+
+    params = (["ml_dtypes", "torch"], ["encode", "decode", "exp", "cast", "add", "multiply"])
+    param_names = ("peer", "call")
+
+    def setup(self, peer: str, call: str) -> None:
+        calls = Peers(FloatWork()).calls.get(peer, {})
+        if call not in calls:
+            raise NotImplementedError
+        self.call = calls[call]
+
+    def time(self, peer: str, call: str) -> None:
+        self.call()
+
+
+class SmallWork:
+    """Ten elements: what a call costs beside the work."""
+
+    def __init__(self) -> None:
+        self.plain = np.linspace(-1, 1, 10, dtype=np.float32)
+        self.format = lpnum.float8_e4m3fn
+        self.fixed = lpnum.array(self.plain, dtype=lpnum.fixed8)
+        self.float = lpnum.array(self.plain, dtype=self.format)
+
+    def numpy_add(self) -> np.ndarray:
+        """NumPy's own, for comparison."""
+        return self.plain + self.plain
+
+    def add_fixed8(self) -> lpnum.LPArray:
+        """Sum of two arrays of fixed8."""
+        return self.fixed + self.fixed
+
+    def add_float8(self) -> lpnum.LPArray:
+        """Sum of two arrays of float8."""
+        return self.float + self.float
+
+    def encode(self) -> np.ndarray:
+        """float32 to float8, nearest."""
+        return lpnum.encode(self.plain, self.format)
+
+
+class Small:
+    """Seconds for 10 elements."""
+
+    def setup(self) -> None:
+        self.work = SmallWork()
+
+    def time_numpy_add(self) -> None:
+        self.work.numpy_add()
+
+    def time_add_fixed8(self) -> None:
+        self.work.add_fixed8()
+
+    def time_add_float8(self) -> None:
+        self.work.add_float8()
+
+    def time_encode(self) -> None:
+        self.work.encode()
 
 
 class Floats:
@@ -92,6 +194,9 @@ class Floats:
 
     def time_add(self) -> None:
         self.work.add()
+
+    def time_multiply(self) -> None:
+        self.work.multiply()
 
     def time_add_fixed8(self) -> None:
         self.work.add_fixed8()

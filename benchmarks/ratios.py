@@ -1,4 +1,4 @@
-"""The speed promises as ratios, measured in one process: ``python -m benchmarks.ratios`` or ``make bench``.
+"""The speed promises, nearly all as ratios, measured in one process: ``python -m benchmarks.ratios`` or ``make bench``.
 
 Times of different machines, or of two runs on a busy one, do not compare; ratios of work done in turn do.
 """
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from benchmarks.bench_codecs import CodecWork
-from benchmarks.bench_floats import FloatWork
+from benchmarks.bench_floats import FloatWork, Peers, SmallWork
 from benchmarks.timing import alternate
 from lpnum._core import kernels
 from lpnum_optim._core import epochs
@@ -93,17 +93,38 @@ FLOATS_PER_MEMCPY = (
     ("exp", "exp of a float8 array / memcpy", 0.6, 4.0),
     ("cast", "cast float8 to float8 / memcpy", 0.6, 4.0),
     ("add", "add two float8 arrays / memcpy", 5.0, 6.0),
+    ("multiply", "multiply two float8 arrays / memcpy", 5.0, 6.0),
     ("add_fixed8", "add int8 on one grid / memcpy", 1.0, 1.0),
 )
 
 
 def float_ratios(level: str, rounds: int) -> Iterator[Ratio]:
-    """Operations on 1e6 8-bit floats against a memcpy of 4 MB."""
+    """Operations on 1e6 8-bit floats against a memcpy of 4 MB; other libraries' ratios beside them."""
     work = FloatWork()
     work.check()
+    peers = Peers(work).calls
     for name, what, avx512, avx2 in FLOATS_PER_MEMCPY:
         _, seconds, ratio = alternate(work.memcpy, getattr(work, name), rounds=rounds)
-        yield Ratio(what, level, ratio, f"{seconds * 1e6:.0f} us", at_most={"avx512": avx512, "avx2": avx2}.get(level))
+        others = [
+            f"{peer} {alternate(work.memcpy, calls[name], rounds=3)[2]:.3g}"
+            for peer, calls in peers.items()
+            if name in calls
+        ]
+        detail = "; ".join([f"{seconds * 1e6:.0f} us", *others])
+        yield Ratio(what, level, ratio, detail, at_most={"avx512": avx512, "avx2": avx2}.get(level))
+
+
+def small_costs(level: str, rounds: int) -> Iterator[Ratio]:
+    """Microseconds, not ratios: what ten elements cost, beside NumPy's own sum of ten."""
+    work = SmallWork()
+    for call, what, at_most in (
+        (work.add_fixed8, "x + y of 10 fixed8, us", 3.0),
+        (work.add_float8, "x + y of 10 float8, us", 3.0),
+        (work.encode, "encode 10 float32, us", 1.5),
+    ):
+        plain, seconds, ratio = alternate(work.numpy_add, call, rounds=rounds)
+        detail = f"{ratio:.1f} of NumPy's sums, {plain * 1e6:.2f} us"
+        yield Ratio(what, level, seconds * 1e6, detail, at_most=at_most)
 
 
 def epoch_ratios(level: str) -> Iterator[Ratio]:
@@ -134,6 +155,8 @@ def measure(rounds: int) -> Iterator[Ratio]:
         with simd_level(level):
             yield from codec_ratios(level, rounds)
             yield from float_ratios(level, rounds)
+            if level != "baseline":
+                yield from small_costs(level, rounds)
             yield from epoch_ratios(level)
 
 

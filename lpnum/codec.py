@@ -37,6 +37,8 @@ def as_float_array(values: Any, where: str) -> np.ndarray:
     if (array.dtype is _FLOAT64 or array.dtype is _FLOAT32) and array.flags.aligned:
         return array
     kind = array.dtype.kind
+    if array.dtype == np.float16 and array.dtype.isnative:
+        return decode_operand(unscaled(array.view(np.uint16), formats.format("float16")), np.float32)
     if kind == "f":
         wanted = np.float32 if array.dtype.itemsize <= 4 else np.float64
     elif kind in "biu":

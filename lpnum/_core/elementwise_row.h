@@ -3,8 +3,6 @@
 
 #include "rounding.h"
 
-enum { BLOCK = 512 };
-
 /* ---- load stage: any dtype and stride -> float64 ---------------------------------------------------------------- */
 
 #define LOAD(type)                                                                                        \
@@ -50,12 +48,27 @@ static int is_identity(const lpnum_row *a) {
     return a->step.stride == 0 && a->offset.stride == 0 && f64_at(a->step, 0) == 1 && f64_at(a->offset, 0) == 0;
 }
 
+static void load_float_codes(uint16_t *restrict codes, const lpnum_row *a, size_t first, size_t n) {
+    const char *data = at(a->codes, first);
+    const ptrdiff_t stride = a->codes.stride;
+    if (a->dtype == LPNUM_U8) {
+        for (size_t i = 0; i < n; i++) codes[i] = *(const uint8_t *)(data + (ptrdiff_t)i * stride);
+    } else if (stride == sizeof(uint16_t)) {
+        memcpy(codes, data, n * sizeof(uint16_t));
+    } else {
+        for (size_t i = 0; i < n; i++) codes[i] = *(const uint16_t *)(data + (ptrdiff_t)i * stride);
+    }
+}
+
 static void load_block(double *restrict v, const lpnum_row *a, size_t first, size_t n) {
-    load_raw(v, a->dtype, at(a->codes, first), a->codes.stride, n);
-    if (!a->is_code) return;
-    if (a->format->is_float) {
-        float_values_block(v, a->format, n);
+    if (a->is_code && a->format->is_float) {
+        uint16_t codes[BLOCK];
+        load_float_codes(codes, a, first, n);
+        float_values_block(codes, v, a->format, n);
         if (is_identity(a)) return;
+    } else {
+        load_raw(v, a->dtype, at(a->codes, first), a->codes.stride, n);
+        if (!a->is_code) return;
     }
     decode_block(v, a, first, n);
 }
@@ -290,23 +303,63 @@ static void store_codes(double *restrict v, double *restrict q, const lpnum_row 
     if (!p->dry_run) store_integers(codes, out->dtype, (char *)at(out->codes, first), out->codes.stride, n);
 }
 
-/* float32 to an 8-bit float at scale 1: may this row skip float64? */
+/* ---- to float codes at scale 1, without float64 --------------------------------------------------------------------- */
+
+/* A float64 as the float32 next to it whose last bit is set if that is not exact ("round to odd"): two or more bits above
+ * the last one, every rounding decides as it does on the float64. */
+static inline float round_to_odd(double x) {
+    float nearest = (float)x;
+    const double back = nearest;
+    uint32_t bits;
+    memcpy(&bits, &nearest, 4);
+    bits -= fabs(back) > fabs(x);
+    bits |= back != x;
+    memcpy(&nearest, &bits, 4);
+    return nearest;
+}
+
+/* Values first .. first + n - 1 of the row as float32, in place or in `buffer`. */
+static const float *load_f32_block(float *restrict buffer, const lpnum_row *a, size_t first, size_t n) {
+    const char *data = at(a->codes, first);
+    const ptrdiff_t stride = a->codes.stride;
+    if (a->is_code) {
+        uint16_t codes[BLOCK];
+        load_float_codes(codes, a, first, n);
+        float_values_f32(codes, buffer, n, a->format);
+    } else if (a->dtype == LPNUM_F64) {
+        if (stride == sizeof(double)) {
+            const double *restrict x = (const double *)data;
+            for (size_t i = 0; i < n; i++) buffer[i] = round_to_odd(x[i]);
+        } else {
+            for (size_t i = 0; i < n; i++) buffer[i] = round_to_odd(*(const double *)(data + (ptrdiff_t)i * stride));
+        }
+    } else if (stride == sizeof(float)) {
+        return (const float *)data;
+    } else {
+        for (size_t i = 0; i < n; i++) buffer[i] = *(const float *)(data + (ptrdiff_t)i * stride);
+    }
+    return buffer;
+}
+
+/* May the row go through float32? */
 static int encode_f32_row_applies(const lpnum_row *in, const lpnum_row *out, const lpnum_policy *p) {
-    return !in->is_code && in->dtype == LPNUM_F32 && in->codes.stride == sizeof(float) && out->is_code &&
-           out->format->is_float && out->dtype == LPNUM_U8 && out->codes.stride == 1 && is_identity(out) &&
-           encode_f32_applies(out->format, p);
+    const int codes = in->is_code && in->format->is_float && f32_holds(in->format) && is_identity(in);
+    if (in->is_code && !codes) return 0;
+    return out->is_code && out->format->is_float && is_identity(out) &&
+           out->codes.stride == (out->format->code_max > 255 ? 2 : 1) &&
+           encode_f32_applies(out->format, p, !in->is_code && in->dtype == LPNUM_F64);
 }
 
 /* Returns 0, with nothing lost, if the block has to be done in float64. */
 static int encode_f32_row_block(const lpnum_row *in, const lpnum_row *out, size_t first, size_t n, uint64_t index,
                                 const lpnum_policy *p) {
     uint16_t words[BLOCK + 16];
+    float buffer[BLOCK];
     const size_t skip = (size_t)(index % 8);
     const int stochastic = p->rounding == LPNUM_STOCHASTIC;
     if (stochastic) ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, index / 8, (skip + n + 7) / 8);
-    return encode_f32_block((const float *)in->codes.data + first, (uint8_t *)out->codes.data + first,
-                            stochastic ? words + skip : NULL, stochastic ? p->random_bits : 16, n, out->format,
-                            p->rounding, p->overflow);
+    return encode_f32_block(load_f32_block(buffer, in, first, n), (void *)at(out->codes, first),
+                            stochastic ? words + skip : NULL, p->random_bits, n, out->format, p->rounding, p->overflow);
 }
 
 /* ---- the row ------------------------------------------------------------------------------------------------------ */
@@ -318,10 +371,23 @@ static int row_status(const lpnum_policy *p, const lpnum_events *e) {
     return status;
 }
 
-/* 8-bit codes of one grid to float32: a table of the 256 values, in the storage's order of bytes. */
+/* Float codes at scale 1 to float32. */
+static int decode_f32_row(const lpnum_row *in, const lpnum_row *out, size_t n) {
+    if (!in->is_code || !in->format->is_float || !f32_holds(in->format) || !is_identity(in)) return 0;
+    if (out->is_code || out->dtype != LPNUM_F32 || out->codes.stride != sizeof(float)) return 0;
+    for (size_t first = 0; first < n; first += BLOCK) {
+        const size_t m = n - first < BLOCK ? n - first : BLOCK;
+        uint16_t codes[BLOCK];
+        load_float_codes(codes, in, first, m);
+        float_values_f32(codes, (float *)out->codes.data + first, m, in->format);
+    }
+    return 1;
+}
+
+/* 8-bit codes of one grid to floats: a table of the 256 values, in the storage's order of bytes. */
 static int decode_by_table(const lpnum_row *in, const lpnum_row *out, size_t n) {
     if (!in->is_code || in->codes.stride != 1 || in->step.stride != 0 || in->offset.stride != 0 || n < 512) return 0;
-    if (out->is_code || out->dtype != LPNUM_F32 || out->codes.stride != sizeof(float)) return 0;
+    if (out->is_code || out->codes.stride != (ptrdiff_t)(out->dtype == LPNUM_F32 ? sizeof(float) : sizeof(double))) return 0;
     if (in->dtype != LPNUM_I8 && in->dtype != LPNUM_U8) return 0;
     uint8_t bytes[256];
     double values[256];
@@ -330,15 +396,21 @@ static int decode_by_table(const lpnum_row *in, const lpnum_row *out, size_t n) 
     lpnum_row all = *in;
     all.codes.data = (char *)bytes;
     load_block(values, &all, 0, 256);
-    for (int c = 0; c < 256; c++) table[c] = (float)values[c];
-    map8_f32((const uint8_t *)in->codes.data, table, (float *)out->codes.data, n);
+    const uint8_t *restrict codes = (const uint8_t *)in->codes.data;
+    if (out->dtype == LPNUM_F32) {
+        for (int c = 0; c < 256; c++) table[c] = (float)values[c];
+        map8_f32(codes, table, (float *)out->codes.data, n);
+    } else {
+        double *restrict v = (double *)out->codes.data;
+        for (size_t i = 0; i < n; i++) v[i] = values[codes[i]];
+    }
     return 1;
 }
 
 static int elementwise_row(int op, int n_in, const lpnum_row *in, const lpnum_row *out, size_t n, uint64_t index,
                            const lpnum_policy *p, lpnum_events *e) {
     double a[BLOCK], b[BLOCK];
-    if (op == LPNUM_COPY && decode_by_table(&in[0], out, n)) {
+    if (op == LPNUM_COPY && (decode_by_table(&in[0], out, n) || decode_f32_row(&in[0], out, n))) {
         e->total += (int64_t)n;
         return LPNUM_OK;
     }

@@ -37,15 +37,6 @@ static inline double float_value(const lpnum_format *f, int code) {
     return sign * significand * power_of_two((field ? field - 1 : 0) + f->min_exponent - m);
 }
 
-/* v (IN/OUT): codes as float64 -> their values. */
-static void float_values_block(double *restrict v, const lpnum_format *f, size_t n) {
-    if (f->values) {
-        for (size_t i = 0; i < n; i++) v[i] = f->values[(int)v[i]];
-    } else {
-        for (size_t i = 0; i < n; i++) v[i] = float_value(f, (int)v[i]);
-    }
-}
-
 /* ---- encode ------------------------------------------------------------------------------------------------------- */
 
 /* Does a magnitude beyond the range become infinite (or NaN, without infinities), or the largest finite value? */

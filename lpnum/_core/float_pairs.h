@@ -118,7 +118,7 @@ static inline __attribute__((always_inline)) void float_pairs_loop(int op, const
             continue;
         }
         const lanes packed = bytes_pack(magnitude, nearest_bias(&codecs->out));
-        lanes_store(out + i, bytes_stored(codes_of_magnitudes(packed, bytes_pack_signs(bits), &codecs->out)));
+        lanes_store(out + i, bytes_stored(bytes_of_magnitudes(packed, bytes_pack_signs(bits), &codecs->out)));
     }
     for (; i < n; i++) out[i] = table[(size_t)a[i] << 8 | b[i]];
 }
@@ -128,7 +128,7 @@ static int float_pairs(int op, const uint8_t *restrict a, const uint8_t *restric
                        const lpnum_format *format_out, int overflow) {
     pair_codecs c;
     int shift_a, shift_b, shift;
-    if (!f32_encodable(format_out) || !format_out->sign_mask) return 0;
+    if (!f32_encodable(format_out) || !format_out->sign_mask || format_out->code_max > 255) return 0;
     if (!float_decoder_of(format_a, &c.a, &shift_a) || !float_decoder_of(format_b, &c.b, &shift_b)) return 0;
     if ((op == LPNUM_ADD || op == LPNUM_SUBTRACT) && shift_a != shift_b) return 0;
     shift = op == LPNUM_MULTIPLY ? shift_a + shift_b : op == LPNUM_DIVIDE ? shift_a - shift_b : shift_a;

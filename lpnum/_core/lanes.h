@@ -27,6 +27,10 @@ static inline lanes bytes_select(lanes mask, lanes then, lanes other) { /* mask:
 static inline lanes bytes_in_order(lanes packed) {
     return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), packed);
 }
+static inline lanes words_equal(lanes a, lanes b) { return _mm512_movm_epi16(_mm512_cmpeq_epi16_mask(a, b)); }
+static inline lanes words_in_order(lanes packed) {
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), packed);
+}
 static inline lanes lanes_of_u16(const uint16_t *x) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x));
 }
@@ -47,12 +51,15 @@ static inline lanes bytes_select(lanes mask, lanes then, lanes other) { return _
 static inline lanes bytes_in_order(lanes packed) {
     return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
+static inline lanes words_equal(lanes a, lanes b) { return _mm256_cmpeq_epi16(a, b); }
+static inline lanes words_in_order(lanes packed) { return _mm256_permute4x64_epi64(packed, 0xD8); }
 static inline lanes lanes_of_u16(const uint16_t *x) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x)); }
 #endif
 
 static inline lanes lanes_load(const void *p) { return LANES_BITS(loadu)((const lanes *)p); }
 static inline void lanes_store(void *p, lanes x) { LANES_BITS(storeu)((lanes *)p, x); }
 static inline lanes lanes_of(int x) { return LANES_OP(set1_epi32)(x); }
+static inline lanes words_of(int x) { return LANES_OP(set1_epi16)((short)x); }
 static inline lanes bytes_of(int x) { return LANES_OP(set1_epi8)((char)x); }
 static inline lanes lanes_zero(void) { return LANES_BITS(setzero)(); }
 static inline lanes lanes_and(lanes a, lanes b) { return LANES_BITS(and)(a, b); }
@@ -87,6 +94,7 @@ static inline float_lanes floats_add(float_lanes a, float_lanes b) { return LANE
 static inline float_lanes floats_sub(float_lanes a, float_lanes b) { return LANES_OP(sub_ps)(a, b); }
 static inline float_lanes floats_mul(float_lanes a, float_lanes b) { return LANES_OP(mul_ps)(a, b); }
 static inline float_lanes floats_div(float_lanes a, float_lanes b) { return LANES_OP(div_ps)(a, b); }
+static inline float_lanes floats_of_integers(lanes a) { return LANES_OP(cvtepi32_ps)(a); }
 static inline lanes floats_round(float_lanes a) { return LANES_OP(cvtps_epi32)(a); } /* to nearest, ties to even */
 
 /* The low bytes of (r - bias), which must lie in 0..255 with r below 2^15; see bytes_in_order. */
@@ -101,6 +109,11 @@ static inline lanes bytes_pack(const lanes r[4], int bias) {
 static inline lanes bytes_pack_signs(const lanes r[4]) {
     return LANES_OP(packs_epi16)(LANES_OP(packs_epi32)(r[0], r[1]), LANES_OP(packs_epi32)(r[2], r[3]));
 }
+
+/* The same for 16-bit words, of two vectors; see words_in_order. */
+static inline lanes words_pack(lanes low, lanes high) { return LANES_OP(packus_epi32)(low, high); }
+static inline lanes words_pack_signs(lanes low, lanes high) { return LANES_OP(packs_epi32)(low, high); }
+static inline lanes words_negative(lanes a) { return LANES_OP(srai_epi16)(a, 15); }
 
 static inline lanes bytes_add_saturating(lanes a, lanes b) { return LANES_OP(adds_epi8)(a, b); }
 static inline lanes bytes_sub_saturating(lanes a, lanes b) { return LANES_OP(subs_epi8)(a, b); }

@@ -5,10 +5,13 @@
 #include "elementwise.h"
 #include "rounding.h"
 
+enum { BLOCK = 512 }; /* elements taken at a time: they stay in the first-level cache */
+
 static double code_counted(double y, double threshold, int rounding, const lpnum_row *out, uint64_t index,
                            const lpnum_policy *p, lpnum_events *e);
 
 #include "float_codec.h"
+#include "decode_f32.h"
 #include "encode_f32.h"
 #include "quantize_f32.h"
 #include "lookup.h"

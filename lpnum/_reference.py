@@ -257,22 +257,25 @@ def _code_at(fmt: FloatFormat, k: int, negative: bool, infinite: bool, rounding:
 
 
 def float_code(
-    fmt: FloatFormat, value: float, rounding: str, overflow: str, threshold: Fraction | None = None
+    fmt: FloatFormat, value: float | Fraction, rounding: str, overflow: str, threshold: Fraction | None = None
 ) -> int | None:
-    """Code of one float, decided in rational numbers; None where it is an error.
+    """Code of one number, decided in rational numbers; None where it is an error.
 
     Parameters
     ----------
     fmt : FloatFormat
-    value : float
+    value : float or Fraction
     rounding, overflow : str
     threshold : Fraction, optional
         For "stochastic": away from -inf where the fraction of the gap reaches it.
     """
     ladder, _, nan = _ladder(fmt)
-    negative, infinite = math.copysign(1.0, value) < 0, math.isinf(value)
-    if math.isnan(value):
-        return nan
+    if isinstance(value, Fraction):
+        negative, infinite = value < 0, False
+    else:
+        negative, infinite = math.copysign(1.0, value) < 0, math.isinf(value)
+        if math.isnan(value):
+            return nan
     if negative and value and not fmt.signed:
         return nan if overflow == "ieee" else None
     if infinite:
@@ -291,6 +294,11 @@ def float_code(
             "stochastic": fraction > 1 - t if negative else fraction >= t,
         }[rounding]
     return _code_at(fmt, max(k, 0), negative, False, rounding, overflow)  # without zero: the smallest
+
+
+@lru_cache(maxsize=16)
+def _float_ladder(fmt: FloatFormat) -> np.ndarray:
+    return np.array([float(v) for v in _ladder(fmt)[0]])
 
 
 _REFUSED = -1  # stands for what encode refuses
@@ -330,7 +338,7 @@ class FloatSearch:
     ERROR = _REFUSED
 
     def __init__(self, fmt: FloatFormat, values: Any) -> None:
-        ladder = np.array([float(v) for v in _ladder(fmt)[0]])
+        ladder = _float_ladder(fmt)
         x = np.asarray(values, np.float64)
         size = np.abs(x)
         k = np.searchsorted(ladder, size, side="right") - 1  # NaN is behind all

@@ -84,7 +84,7 @@ class FloatInfo:
             iexp=fmt.exponent_bits,
             machep=-fmt.mantissa_bits,
             max=fmt.max,
-            maxexp=fmt.max_exponent + 1,
+            maxexp=math.frexp(fmt.max)[1],
             min=fmt.min,
             minexp=fmt.min_exponent,
             negep=negep,

@@ -6,9 +6,16 @@ and ``value = offset + step * code`` with one rounding to an integer, where ``st
 
 from __future__ import annotations
 
-from typing import Any
+import bisect
+import math
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from lpnum.float_formats import FloatFormat
 
 ROUNDS = 7
 WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -183,3 +190,187 @@ def encode_float(
     limit = np.where(values < 0, max(low, -high) if low < 0 else low, high)
     result = np.where(over, limit, result)
     return np.where(to_special, np.copysign(special, values), result)
+
+
+# ---- floats: the definition of a format in rational numbers, and the same by search for whole arrays ----------------
+
+
+_WITH_MINUS_ZERO = ("ieee", "fn", "none")
+
+
+def continued_magnitude(fmt: FloatFormat, magnitude: int) -> Fraction:
+    """Value that exponent field and mantissa spell, as if no code were special and the exponents went on."""
+    field, mantissa = divmod(magnitude, 1 << fmt.mantissa_bits)
+    if not fmt.zero:
+        return Fraction(2) ** (field - fmt.bias)
+    return (Fraction(mantissa, 1 << fmt.mantissa_bits) + (field > 0)) * Fraction(2) ** (max(field, 1) - fmt.bias)
+
+
+def float_value(fmt: FloatFormat, code: int) -> Fraction | float:
+    """Value of a code by the table of `FloatFormat`; what is no rational number (NaN, infinity, -0) is a float."""
+    bits = fmt.exponent_bits + fmt.mantissa_bits
+    negative, magnitude = divmod(code, 1 << bits)
+    field, mantissa = divmod(magnitude, 1 << fmt.mantissa_bits)
+    last, sign = (1 << bits) - 1, -1 if negative else 1
+    if fmt.specials == "ieee" and field == (1 << fmt.exponent_bits) - 1:
+        return math.nan if mantissa else sign * math.inf
+    if fmt.specials == "fn" and magnitude == last:
+        return math.nan
+    if fmt.specials not in _WITH_MINUS_ZERO and code == (1 << bits if fmt.signed else last):
+        return math.nan
+    if fmt.specials == "p3109" and magnitude == (last if fmt.signed else last - 1):
+        return sign * math.inf
+    value = sign * continued_magnitude(fmt, magnitude)
+    return -0.0 if negative and not value else value
+
+
+@lru_cache(maxsize=16)
+def _ladder(fmt: FloatFormat) -> tuple[list[Fraction], bool, int | None]:
+    """Magnitudes in code order with the one that would follow; whether that is infinite; the code of NaN."""
+    bits = fmt.exponent_bits + fmt.mantissa_bits
+    values = [float_value(fmt, code) for code in range(1 << bits)]
+    finite = [v for v in values if isinstance(v, Fraction)]
+    nans = [code for code, v in enumerate(values) if isinstance(v, float) and math.isnan(v)]
+    if fmt.specials not in _WITH_MINUS_ZERO and fmt.signed:
+        nans = [1 << bits]
+    quiet = [code for code in nans if code >> max(fmt.mantissa_bits - 1, 0) & 1] or nans
+    ladder = [*finite, continued_magnitude(fmt, len(finite))]
+    return ladder, any(isinstance(v, float) and math.isinf(v) for v in values), quiet[0] if quiet else None
+
+
+def _code_at(fmt: FloatFormat, k: int, negative: bool, infinite: bool, rounding: str, overflow: str) -> int | None:
+    """Code of the rounded magnitude number k, or of what lies beyond; None where that is an error."""
+    ladder, has_infinity, nan = _ladder(fmt)
+    largest = len(ladder) - 2
+    sign = 1 << (fmt.exponent_bits + fmt.mantissa_bits) if negative and fmt.signed else 0
+    if k <= largest:
+        return k if k == 0 and fmt.specials not in _WITH_MINUS_ZERO else k + sign
+    inwards = {"towards-zero", "towards-positive" if negative else "towards-negative"}
+    if overflow == "error":
+        return None
+    if overflow == "ieee" and (infinite or rounding not in inwards):  # infinity is exact: no rounding makes it finite
+        if has_infinity:
+            return largest + 1 + sign
+        if nan is not None:
+            return nan
+    return largest + sign
+
+
+def float_code(
+    fmt: FloatFormat, value: float | Fraction, rounding: str, overflow: str, threshold: Fraction | None = None
+) -> int | None:
+    """Code of one number, decided in rational numbers; None where it is an error.
+
+    Parameters
+    ----------
+    fmt : FloatFormat
+    value : float or Fraction
+    rounding, overflow : str
+    threshold : Fraction, optional
+        For "stochastic": away from -inf where the fraction of the gap reaches it.
+    """
+    ladder, _, nan = _ladder(fmt)
+    if isinstance(value, Fraction):
+        negative, infinite = value < 0, False
+    else:
+        negative, infinite = math.copysign(1.0, value) < 0, math.isinf(value)
+        if math.isnan(value):
+            return nan
+    if negative and value and not fmt.signed:
+        return nan if overflow == "ieee" else None
+    if infinite:
+        return _code_at(fmt, len(ladder), negative, True, rounding, overflow)
+    exact = abs(Fraction(value))
+    k = bisect.bisect_right(ladder, exact) - 1
+    if 0 <= k < len(ladder) - 1:
+        fraction = (exact - ladder[k]) / (ladder[k + 1] - ladder[k])
+        t = Fraction(1) if threshold is None else threshold
+        k += {
+            "nearest-even": fraction > Fraction(1, 2) or (fraction == Fraction(1, 2) and k % 2 == 1),
+            "nearest-away": fraction >= Fraction(1, 2),
+            "towards-zero": False,
+            "towards-positive": fraction > 0 and not negative,
+            "towards-negative": fraction > 0 and negative,
+            "stochastic": fraction > 1 - t if negative else fraction >= t,
+        }[rounding]
+    return _code_at(fmt, max(k, 0), negative, False, rounding, overflow)  # without zero: the smallest
+
+
+@lru_cache(maxsize=16)
+def _float_ladder(fmt: FloatFormat) -> np.ndarray:
+    return np.array([float(v) for v in _ladder(fmt)[0]])
+
+
+_REFUSED = -1  # stands for what encode refuses
+
+
+@lru_cache(maxsize=64)
+def _code_table(fmt: FloatFormat, rounding: str, overflow: str) -> np.ndarray:
+    """`_code_at` of both signs and all k, followed by columns for infinity, NaN and negatives of unsigned formats."""
+    ladder, _, nan = _ladder(fmt)
+    table = np.full((2, len(ladder) + 3), _REFUSED, np.int32)
+    table[0, : len(ladder) - 1] = np.arange(len(ladder) - 1)
+    table[1] = table[0] + (1 << (fmt.exponent_bits + fmt.mantissa_bits) if fmt.signed else 0)
+    for negative in (False, True):
+        for k in (0, len(ladder) - 1, len(ladder)):
+            code = _code_at(fmt, k, negative, k == len(ladder), rounding, overflow)
+            table[int(negative), k] = _REFUSED if code is None else code
+    table[:, -2:] = _REFUSED
+    if nan is not None:
+        table[:, -2] = nan
+        table[:, -1] = nan if overflow == "ieee" else _REFUSED
+    return table
+
+
+class FloatSearch:
+    """The decisions of `float_code` for whole arrays of float64: search in the table of all magnitudes of a format.
+
+    Exact, too: a float64 minus its lower neighbour in the format is (Sterbenz, or the neighbour is 0), and so is the
+    division by their distance, a power of two, as far as a fraction below 2^-33 may become 0.
+
+    Parameters
+    ----------
+    fmt : FloatFormat
+    values : array_like of float64
+        Located once; `codes` then answers for any rounding and policy.
+    """
+
+    ERROR = _REFUSED
+
+    def __init__(self, fmt: FloatFormat, values: Any) -> None:
+        ladder = _float_ladder(fmt)
+        x = np.asarray(values, np.float64)
+        size = np.abs(x)
+        k = np.searchsorted(ladder, size, side="right") - 1  # NaN is behind all
+        inside = (k >= 0) & (k < len(ladder) - 1)
+        lower = np.where(inside, k, 0)
+        self.fmt = fmt
+        self.negative = np.signbit(x)
+        self.remainder = np.where(inside, size - ladder[lower], 0.0)
+        self.fraction = self.remainder / (ladder[lower + 1] - ladder[lower])
+        self.k = np.maximum(k, 0)
+        self.k[np.isinf(x)] = len(ladder)
+        self.k[np.isnan(x)] = len(ladder) + 1
+        if not fmt.signed:
+            self.k[self.negative & (x < 0)] = len(ladder) + 2
+            self.remainder[self.negative] = self.fraction[self.negative] = 0
+
+    def rounds_up(self, rounding: str, threshold: Any = None) -> np.ndarray:
+        """Whether each magnitude goes to the next larger one."""
+        if rounding == "nearest-even":
+            return (self.fraction > 0.5) | ((self.fraction == 0.5) & (self.k % 2 == 1))
+        if rounding == "nearest-away":
+            return self.fraction >= 0.5
+        if rounding == "towards-zero":
+            return np.zeros(self.k.shape, bool)
+        if rounding == "towards-positive":
+            return (self.remainder > 0) & ~self.negative
+        if rounding == "towards-negative":
+            return (self.remainder > 0) & self.negative
+        return np.where(self.negative, self.fraction > 1 - threshold, self.fraction >= threshold)
+
+    def codes(self, rounding: str, overflow: str, threshold: Any = None) -> np.ndarray:
+        """Codes (int32), `ERROR` where encode refuses the value."""
+        table = _code_table(self.fmt, rounding, overflow)
+        k = self.k + self.rounds_up(rounding, threshold)
+        return np.take(table.reshape(-1), k + self.negative * table.shape[1])

@@ -264,7 +264,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
                 return
             source: Any = values.operand()
         else:
-            source = codec.as_float_array(values, where)
+            source = codec.as_float_array(values, where, to_odd=True)
             while source.ndim > self.ndim and source.shape[0] == 1:
                 source = source[0]
         codec.run(codec.COPY, source, None, self.operand(), self.policy(), where, keep_on_error=True)

@@ -31,8 +31,11 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _GOT_INVALID, _GOT_OVERFLOW = 1, 2
 
 
-def as_float_array(values: Any, where: str) -> np.ndarray:
-    """`values` as a native float32 or float64 array; integers and bools become float64, float16 becomes float32."""
+def as_float_array(values: Any, where: str, *, to_odd: bool = False) -> np.ndarray:
+    """`values` as a native float32 or float64 array; integers and bools become float64, float16 becomes float32.
+
+    With `to_odd`, 64-bit integers and wider floats that float64 does not hold are prepared for one more rounding.
+    """
     array = np.asarray(values)
     if (array.dtype is _FLOAT64 or array.dtype is _FLOAT32) and array.flags.aligned:
         return array
@@ -45,7 +48,30 @@ def as_float_array(values: Any, where: str) -> np.ndarray:
         wanted = np.float64
     else:
         raise TypeError(f"{where}: expected real numbers, not an array of dtype {array.dtype}")
+    if to_odd and array.dtype.itemsize > (8 if kind == "f" else 4):
+        return _rounded_to_odd(array)
     return array.astype(wanted)
+
+
+def _rounded_to_odd(array: np.ndarray) -> np.ndarray:
+    """64-bit integers or long doubles as float64: of the two neighbours of an inexact one, that with the last bit set.
+
+    Rounding that to a format gives what rounding the exact value gives (Boldo and Melquiond, IEEE Trans. Comput. 57,
+    2008): a value beside a midpoint does not become the midpoint.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        near = np.array(array, np.float64)
+        if array.dtype.kind == "f":
+            rest = np.where(np.isfinite(array), array - near, 0)
+        elif np.abs(near).max(initial=0.0) <= 2.0**53:
+            return near
+        else:  # two exact parts, and the error of their sum
+            high, low = (array >> 32).astype(np.float64) * 2.0**32, (array & 0xFFFFFFFF).astype(np.float64)
+            near = high + low
+            rest = (high - near) + low
+    even = near.view(np.int64) % 2 == 0
+    neighbour = np.nextafter(near, np.where(rest > 0, np.inf, -np.inf))
+    return np.where((rest != 0) & even, neighbour, near)
 
 
 def _check_random_bits(random_bits: int) -> int:
@@ -149,7 +175,7 @@ def nan_code_of(nan: float | None, scale: float, offset: float, fmt: Format) -> 
     """Code that stands for the value `nan` (the replacement of NaN), nearest-even and clamped."""
     if nan is None:
         return None
-    if not np.isfinite(nan):
+    if isinstance(nan, bool) or not isinstance(nan, int | float | np.integer | np.floating) or not np.isfinite(nan):
         raise ValueError(f"nan: the replacement of NaN must be a finite number, not {nan!r}")
     code = np.empty(1, fmt.storage)
     kernels.elementwise(COPY, np.array([float(nan)]), None, (code, float(scale) * fmt.unit, float(offset), fmt.kernel))
@@ -201,7 +227,7 @@ def encode(
     array([  6,   8,  24, 127], dtype=int8)
     """
     fmt = formats.format(fmt)
-    array = as_float_array(values, "lpnum.encode")
+    array = as_float_array(values, "lpnum.encode", to_odd=True)
     codes = np.empty(array.shape, fmt.storage)
     policy = make_policy(rounding, overflow, rng)
     check_overflow(policy, fmt, "lpnum.encode")
@@ -240,6 +266,8 @@ def decode(codes: Any, fmt: Format | str, dtype: Any = np.float32) -> np.ndarray
     array([-8.    ,  0.    ,  7.9375], dtype=float32)
     """
     fmt = formats.format(fmt)
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"lpnum.decode: dtype must be a float dtype such as numpy.float32, not {np.dtype(dtype)}")
     stored = as_codes(codes, fmt, "lpnum.decode")
     return decode_operand(unscaled(stored, fmt), dtype)
 
@@ -288,6 +316,6 @@ def round_to(
     >>> lpnum.round_to([0.3, -0.3, 100.0], lpnum.fixed(8, frac=4))
     array([ 0.3125, -0.3125,  7.9375])
     """
-    array = as_float_array(values, "lpnum.round_to")
+    array = as_float_array(values, "lpnum.round_to", to_odd=True)
     codes = encode(array, fmt, rounding=rounding, overflow=overflow, rng=rng, random_bits=random_bits, nan=nan)
     return decode_operand(unscaled(codes, formats.format(fmt)), np.result_type(np.asarray(values).dtype, np.float16))

@@ -89,7 +89,7 @@ def array(
     if not formats.is_format(dtype):
         return _plain(obj, dtype, "lpnum.array")
     fmt = formats.format(dtype)
-    values = obj.dequantize() if isinstance(obj, LPArray) else codec.as_float_array(obj, "lpnum.array")
+    values = obj.dequantize() if isinstance(obj, LPArray) else codec.as_float_array(obj, "lpnum.array", to_odd=True)
     wide = isinstance(offset, np.ndarray) and offset.dtype == np.float64
     scale, offset = _choose_grid(values, fmt, scale, offset, axis, calibration, nan)
     dtype = np.float64 if wide else values.dtype

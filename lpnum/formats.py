@@ -15,6 +15,7 @@ import numpy as np
 
 from lpnum._core import kernels
 from lpnum.float_formats import FloatFormat, minifloat, p3109
+from lpnum.float_info import FloatInfo
 
 __all__ = [
     "FixedFormat",
@@ -223,9 +224,19 @@ def format(spec: str | Format) -> Format:
         raise TypeError(f"lpnum.format: expected a format or its name, not {type(spec).__name__}")
     if spec in _NAMED:
         return _NAMED[spec]
-    near = difflib.get_close_matches(spec, _NAMED, n=3, cutoff=0.5) or sorted(_NAMED)
+    near = _near_names(spec)
     hint = " or ".join([", ".join(near[:-1]), near[-1]] if len(near) > 1 else near)
-    raise ValueError(f"lpnum.format: unknown format {spec!r}; did you mean {hint}?")
+    known = "" if near else f"; the named ones are {', '.join(sorted(_NAMED))}"
+    raise ValueError(f"lpnum.format: unknown format {spec!r}" + (f"; did you mean {hint}?" if near else known))
+
+
+def _near_names(spec: str) -> list[str]:
+    """Names of formats that hold the given word or differ little from it; "FP8_E5M2", "e4m3fn" and "bf16" are near."""
+    word = spec.lower().replace("-", "_")
+    word = "bfloat16" if word == "bf16" else "float16" if word in ("half", "fp16", "binary16") else word
+    word = word.replace("fp", "float", 1) if word.startswith("fp") else word
+    ends = [name for name in _NAMED if name.endswith(word)] or [name for name in _NAMED if word and word in name]
+    return (ends or difflib.get_close_matches(word, _NAMED, n=3, cutoff=0.5))[:8]
 
 
 def is_format(spec: object) -> bool:
@@ -260,13 +271,19 @@ def _holds(fmt: FloatFormat, part: FloatFormat) -> bool:
     return fmt.mantissa_bits >= part.mantissa_bits and fmt.max >= part.max and fmt.min <= part.min and smallest
 
 
-def finfo(fmt: Format | str) -> FloatFormat:
+def finfo(fmt: Format | str) -> FloatInfo:
     """The numbers of a float format under NumPy's names: ``bits, max, min, eps, smallest_normal, ...``.
 
-    >>> lpnum.finfo("float8_e5m2").max
-    57344.0
+    >>> info = lpnum.finfo("float8_e5m2")
+    >>> info.max, info.eps, info.nexp, info.nmant
+    (57344.0, 0.25, 5, 2)
+
+    Raises
+    ------
+    TypeError
+        For a fixed-point format, whose `min`, `max` and `eps` are its own attributes.
     """
     fmt = format(fmt)
     if not isinstance(fmt, FloatFormat):
-        raise TypeError(f"finfo: {fmt!r} is not a floating-point format")
-    return fmt
+        raise TypeError(f"lpnum.finfo: {fmt!r} is fixed point, not a float format; its min, max and eps say the rest")
+    return FloatInfo.of(fmt)

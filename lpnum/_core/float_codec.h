@@ -5,6 +5,7 @@
  * code is |q| + (e - min_exponent) * 2^mantissa_bits: a carry of the rounding moves on to the next exponent by itself,
  * and subnormals are the case e = min_exponent. Nothing here names a format.
  */
+#include <float.h>
 #include <string.h>
 
 #include "rounding.h"
@@ -39,7 +40,8 @@ static inline double float_value(const lpnum_format *f, int code) {
 
 /* ---- encode ------------------------------------------------------------------------------------------------------- */
 
-/* Does a magnitude beyond the range become infinite (or NaN, without infinities), or the largest finite value? */
+/* Does a finite magnitude beyond the range become infinite (or NaN, without infinities), or the largest finite value?
+ * An infinite one is exact under LPNUM_IEEE: no rounding makes it finite (IEEE 754, 6.1). */
 static inline int overflows_to_special(int overflow, int rounding, int negative) {
     if (overflow != LPNUM_IEEE || rounding == LPNUM_TOWARDS_ZERO) return 0;
     return !(rounding == LPNUM_TOWARDS_POSITIVE && negative) && !(rounding == LPNUM_TOWARDS_NEGATIVE && !negative);
@@ -67,7 +69,8 @@ static double float_code_counted(double y, double threshold, int rounding, const
     } else {
         int exponent = (int)(bits_of_f64(y) >> 52 & 0x7FF) - 1023;
         exponent = exponent < f->min_exponent ? f->min_exponent : exponent;
-        const double r = y * power_of_two(m - exponent);
+        double r = y * power_of_two(m - exponent);
+        if (r == 0 && y != 0) r = negative ? -DBL_TRUE_MIN : DBL_TRUE_MIN; /* min_exponent > m: still not 0 */
         const int above = (exponent - f->min_exponent) * (1 << m) - !f->zero;
         double q = round_any(r, rounding, threshold);
         /* without mantissa bits the parity of the significand is not that of the code */
@@ -82,7 +85,8 @@ static double float_code_counted(double y, double threshold, int rounding, const
     }
     if (magnitude > f->finite_max) {
         if (e->overflow++ == 0) e->first_overflow = (int64_t)index;
-        if (overflows_to_special(p->overflow, rounding, negative)) return special_code(f, negative);
+        if (overflows_to_special(p->overflow, isinf(y) ? LPNUM_NEAREST_EVEN : rounding, negative))
+            return special_code(f, negative);
         magnitude = f->finite_max;
     }
     return magnitude == 0 && !f->negative_zero ? 0 : magnitude | sign;
@@ -102,21 +106,24 @@ static double float_code_counted(double y, double threshold, int rounding, const
         const double sign = negative * (magnitude > 0 ? sign_code : zero_code);                                      \
         const double special = beyond + negative * (below - beyond);                                                 \
         codes[i] = magnitude <= largest ? magnitude + sign : special;                                                \
-        odd += y[i] >= least ? 0.0 : 1.0;                                                                            \
+        odd += (y[i] >= least && y[i] <= most) ? 0.0 : 1.0;                                                          \
     }
 
-/* codes (OUT): codes of y as float64. Returns 0 where a value needs float_code_counted: NaN, negative and unsigned. */
+/* codes (OUT): codes of y as float64. Returns 0 where a value needs float_code_counted: NaN, negative and unsigned,
+ * infinite where finite values of that size become the largest. */
 static int float_codes_block(const double *restrict y, double *restrict codes, const double *restrict t, size_t n,
                              const lpnum_format *f, int rounding, int overflow) {
     const int m = f->mantissa_bits;
     const uint64_t lowest = (uint64_t)(1023 + f->min_exponent);
     const double base = 0x1p52 + (double)lowest, unit = (double)(1 << m), largest = f->finite_max;
     const double sign_code = f->sign_mask, zero_code = f->negative_zero ? f->sign_mask : 0;
-    const double least = f->sign_mask ? -(double)INFINITY : 0.0;
+    const int directed = rounding != LPNUM_NEAREST_EVEN && rounding != LPNUM_NEAREST_AWAY && rounding != LPNUM_STOCHASTIC;
+    const double most = overflow == LPNUM_IEEE && directed ? DBL_MAX : (double)INFINITY;
+    const double least = f->sign_mask ? -most : 0.0;
     const double beyond = overflows_to_special(overflow, rounding, 0) ? special_code(f, 0) : f->finite_max;
     const double below = overflows_to_special(overflow, rounding, 1) ? special_code(f, 1) : f->finite_max | f->sign_mask;
     double odd = 0;
-    if (m == 0) return 0; /* rare formats: their ties are decided by the complete path */
+    if (m == 0 || f->min_exponent > m) return 0; /* rare formats, whose ties or tiny values take the complete path */
     switch (rounding) {
     case LPNUM_NEAREST_EVEN: FLOAT_LOOP(round_even(r)) break;
     case LPNUM_NEAREST_AWAY: FLOAT_LOOP(round_away(r)) break;

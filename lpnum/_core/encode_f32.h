@@ -8,6 +8,8 @@
  */
 #include "lanes.h"
 
+static const int F32_INFINITY = 0x7F800000;
+
 typedef struct {
     int m, lowest;  /* mantissa bits; float32 exponent field of the smallest normal value */
     int limit_bits; /* float32 bits of the value after the largest finite one; all that lies beyond may stand there */
@@ -16,6 +18,8 @@ typedef struct {
     int beyond, below, nan_code, is_unsigned;
     int even;                   /* nearest-even, else floor(x' + u): */
     int sign_and, sign_xor, add; /* x' = (x & sign_and) ^ sign_xor; u, or what is added to the random word */
+    int ordinary;                /* largest bits of |x| that are neither NaN nor an infinity that has a code of its own */
+    int infinite[2];             /* that of +infinity and of -infinity */
     int exact_only;              /* u has bits below the last of x', which matter where x' is not exact */
 } f32_encoder;
 
@@ -30,6 +34,8 @@ static inline f32_encoder f32_encoder_of(const lpnum_format *f, int rounding, in
     c.sign_and = away || rounding == LPNUM_TOWARDS_ZERO ? ~sign : -1;
     c.sign_xor = rounding == LPNUM_TOWARDS_POSITIVE ? sign : 0;
     c.add = away ? 1 << (22 - m) : 0;
+    c.infinite[0] = special_code(f, 0), c.infinite[1] = special_code(f, 1); /* under LPNUM_IEEE no rounding makes it finite */
+    c.ordinary = F32_INFINITY - (overflow == LPNUM_IEEE && (c.beyond != c.infinite[0] || c.below != c.infinite[1]));
     const int field = c.after >> m, significand = (c.after & ((1 << m) - 1)) + (field ? 1 << m : 0);
     const float limit = (float)(significand * power_of_two((field ? field - 1 : 0) + f->min_exponent - m + shift));
     memcpy(&c.limit_bits, &limit, 4);
@@ -53,8 +59,6 @@ static inline int encode_f32_applies(const lpnum_format *f, const lpnum_policy *
 }
 
 #if LPNUM_LANES
-
-static const int F32_INFINITY = 0x7F800000;
 
 /* Magnitudes, not yet less nearest_bias, of |x| given by its bits, none beyond the limit. */
 static inline lanes nearest_magnitude(lanes inside, const f32_encoder *c) {
@@ -106,8 +110,8 @@ CODES_OF_MAGNITUDES(bytes_of_magnitudes, bytes)
 CODES_OF_MAGNITUDES(words_of_magnitudes, words)
 #undef CODES_OF_MAGNITUDES
 
-/* N_BYTES values to bytes, or to 16-bit words if `wide`. Returns 1 if there is a NaN, whose code is not right yet; sets
- * `odd` for what the lanes cannot do. */
+/* N_BYTES values to bytes, or to 16-bit words if `wide`. Returns 1 if there are values whose codes are not right
+ * yet, see encode_extraordinary; sets `odd` for what the lanes cannot do. */
 static inline int encode_f32_lanes(const float *x, const uint16_t *words, int random_bits, const f32_encoder *c, int wide,
                                    uint8_t *codes, int *odd) {
     lanes bits[4], magnitude[4], largest = lanes_zero(), scaled = lanes_zero();
@@ -137,7 +141,24 @@ static inline int encode_f32_lanes(const float *x, const uint16_t *words, int ra
     if (c->is_unsigned)
         *odd |= lanes_any_greater(lanes_zero(), lanes_or(lanes_or(bits[0], bits[1]), lanes_or(bits[2], bits[3])));
     if (words && c->exact_only) *odd |= lanes_any_greater(scaled, lanes_zero());
-    return lanes_any_greater(largest, lanes_of(F32_INFINITY));
+    return lanes_any_greater(largest, lanes_of(c->ordinary));
+}
+
+/* Put the codes of NaN and infinity in; returns 0 for a NaN without code. */
+static int encode_extraordinary(const float *x, uint8_t *codes, size_t n, int wide, const f32_encoder *c) {
+    for (size_t k = 0; k < n; k++) {
+        int code;
+        if (x[k] != x[k])
+            code = c->nan_code;
+        else if (isinf(x[k]) && c->ordinary < F32_INFINITY)
+            code = c->infinite[x[k] < 0];
+        else
+            continue;
+        if (code < 0) return 0;
+        codes[k << wide] = (uint8_t)code;
+        if (wide) codes[2 * k + 1] = (uint8_t)(code >> 8);
+    }
+    return 1;
 }
 
 /* With constants for words, even and wide, a loop of its own for each case. */
@@ -154,15 +175,9 @@ static inline __attribute__((always_inline)) int encode_f32_loop(const float *re
         const float *source = x + i;
         uint8_t *target = codes + width * i, bytes[2 * N_BYTES];
         if (m < N_BYTES) source = memcpy(last, source, m * sizeof(float)), target = bytes;
-        const int nan = encode_f32_lanes(source, words ? words + i : NULL, random_bits, &c, wide, target, &odd);
-        if (__builtin_expect(nan, 0)) {
-            if (c.nan_code < 0) return 0;
-            for (size_t k = 0; k < m; k++)
-                if (source[k] != source[k]) {
-                    target[width * k] = (uint8_t)c.nan_code;
-                    if (wide) target[2 * k + 1] = (uint8_t)(c.nan_code >> 8);
-                }
-        }
+        const int extraordinary =
+            encode_f32_lanes(source, words ? words + i : NULL, random_bits, &c, wide, target, &odd);
+        if (__builtin_expect(extraordinary, 0) && !encode_extraordinary(source, target, m, wide, &c)) return 0;
         if (m < N_BYTES) memcpy(codes + width * i, bytes, width * m);
     }
     return !odd;

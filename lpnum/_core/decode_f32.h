@@ -18,21 +18,21 @@ static void float_values_f32(const uint16_t *restrict codes, float *restrict v, 
         uint32_t subnormal;
         memcpy(&subnormal, &scaled, 4);
         uint32_t bits = magnitude < subnormals ? subnormal : (magnitude << (23 - m)) + base;
-        bits = magnitude > largest ? (magnitude == infinity ? 0x7F800000u : 0x7FC00000u) : bits;
+        bits = magnitude == infinity ? 0x7F800000u : bits;
         bits |= negative << 31;
-        bits = code == nan ? 0x7FC00000u : bits;
+        bits = code == nan || (magnitude > largest && magnitude != infinity) ? 0x7FC00000u : bits; /* NaN has no sign */
         memcpy(&v[i], &bits, 4);
     }
 }
 
 /* v (OUT): values of at most BLOCK codes. */
 static void float_values_block(const uint16_t *restrict codes, double *restrict v, const lpnum_format *f, size_t n) {
-    if (f->values) {
-        for (size_t i = 0; i < n; i++) v[i] = f->values[codes[i]];
-    } else if (f32_holds(f)) {
+    if (f32_holds(f)) {
         float w[BLOCK];
         float_values_f32(codes, w, n, f);
         for (size_t i = 0; i < n; i++) v[i] = (double)w[i];
+    } else if (f->values) {
+        for (size_t i = 0; i < n; i++) v[i] = f->values[codes[i]];
     } else {
         for (size_t i = 0; i < n; i++) v[i] = float_value(f, codes[i]);
     }

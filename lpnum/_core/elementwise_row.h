@@ -1,77 +1,5 @@
 /* One row of an elementwise operation, in blocks that stay in the first-level cache: load -> operate -> store. */
-#include <string.h>
-
-#include "rounding.h"
-
-/* ---- load stage: any dtype and stride -> float64 ---------------------------------------------------------------- */
-
-#define LOAD(type)                                                                                        \
-    do {                                                                                                  \
-        if (stride == (ptrdiff_t)sizeof(type)) {                                                          \
-            const type *restrict p = (const type *)data;                                                  \
-            for (size_t i = 0; i < n; i++) v[i] = (double)p[i];                                           \
-        } else {                                                                                          \
-            for (size_t i = 0; i < n; i++) v[i] = (double)*(const type *)(data + (ptrdiff_t)i * stride);  \
-        }                                                                                                 \
-    } while (0)
-
-static void load_raw(double *restrict v, int dtype, const char *data, ptrdiff_t stride, size_t n) {
-    switch (dtype) {
-    case LPNUM_I8: LOAD(int8_t); break;
-    case LPNUM_U8: LOAD(uint8_t); break;
-    case LPNUM_I16: LOAD(int16_t); break;
-    case LPNUM_U16: LOAD(uint16_t); break;
-    case LPNUM_F32: LOAD(float); break;
-    default: LOAD(double); break;
-    }
-}
-#undef LOAD
-
-static inline const char *at(lpnum_vector v, size_t i) { return v.data + (ptrdiff_t)i * v.stride; }
-static inline double f64_at(lpnum_vector v, size_t i) { return *(const double *)at(v, i); }
-
-/* v <- offset + step * v */
-static void decode_block(double *restrict v, const lpnum_row *a, size_t first, size_t n) {
-    const double step = f64_at(a->step, first), offset = f64_at(a->offset, first);
-    if (a->step.stride == 0 && a->offset.stride == 0) {
-        for (size_t i = 0; i < n; i++) v[i] = offset + step * v[i];
-    } else if (a->step.stride == 0 && a->offset.stride == sizeof(double)) { /* a bit-centered array */
-        const double *restrict offsets = (const double *)at(a->offset, first);
-        for (size_t i = 0; i < n; i++) v[i] = offsets[i] + step * v[i];
-    } else {
-        for (size_t i = 0; i < n; i++) v[i] = f64_at(a->offset, first + i) + f64_at(a->step, first + i) * v[i];
-    }
-}
-
-/* Scale 1 and offset 0 leave the value alone, and with it the sign of a zero. */
-static int is_identity(const lpnum_row *a) {
-    return a->step.stride == 0 && a->offset.stride == 0 && f64_at(a->step, 0) == 1 && f64_at(a->offset, 0) == 0;
-}
-
-static void load_float_codes(uint16_t *restrict codes, const lpnum_row *a, size_t first, size_t n) {
-    const char *data = at(a->codes, first);
-    const ptrdiff_t stride = a->codes.stride;
-    if (a->dtype == LPNUM_U8) {
-        for (size_t i = 0; i < n; i++) codes[i] = *(const uint8_t *)(data + (ptrdiff_t)i * stride);
-    } else if (stride == sizeof(uint16_t)) {
-        memcpy(codes, data, n * sizeof(uint16_t));
-    } else {
-        for (size_t i = 0; i < n; i++) codes[i] = *(const uint16_t *)(data + (ptrdiff_t)i * stride);
-    }
-}
-
-static void load_block(double *restrict v, const lpnum_row *a, size_t first, size_t n) {
-    if (a->is_code && a->format->is_float) {
-        uint16_t codes[BLOCK];
-        load_float_codes(codes, a, first, n);
-        float_values_block(codes, v, a->format, n);
-        if (is_identity(a)) return;
-    } else {
-        load_raw(v, a->dtype, at(a->codes, first), a->codes.stride, n);
-        if (!a->is_code) return;
-    }
-    decode_block(v, a, first, n);
-}
+#include "load_row.h"
 
 /* ---- operations: a <- a op b ------------------------------------------------------------------------------------- */
 
@@ -134,6 +62,7 @@ static void subtract_offset(double *restrict v, const lpnum_row *out, size_t fir
 static void divide_by_step(double *restrict v, const lpnum_row *out, size_t first, size_t n) {
     if (out->step.stride == 0) {
         const double step = f64_at(out->step, first);
+        if (step == 1) return;
         for (size_t i = 0; i < n; i++) v[i] /= step;
     } else {
         for (size_t i = 0; i < n; i++) v[i] /= f64_at(out->step, first + i);
@@ -275,6 +204,32 @@ static void codes_counted(double *restrict v, const double *restrict t, const lp
     }
 }
 
+/* Words of elements index .. index + n - 1 for stochastic rounding with up to 16 bits; returns their place in `words`. */
+static const uint16_t *words_block(uint16_t words[BLOCK + 16], const lpnum_policy *p, uint64_t index, size_t n) {
+    const size_t skip = (size_t)(index % 8);
+    ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, index / 8, (skip + n + 7) / 8);
+    return words + skip;
+}
+
+/* Values in units of the step to codes of a float format by way of float32. Returns 0, with nothing lost, where that does
+ * not apply. */
+static int store_by_float32(const double *restrict v, const lpnum_row *out, size_t first, size_t n, uint64_t index,
+                            const lpnum_policy *p, int rounding) {
+    if (!out->format->is_float || !encode_f32_applies(out->format, p, 1)) return 0;
+    float x[BLOCK];
+    uint16_t words[BLOCK + 16];
+    uint8_t codes[2 * BLOCK];
+    const ptrdiff_t width = out->format->code_max > 255 ? 2 : 1, stride = out->codes.stride;
+    char *data = (char *)at(out->codes, first);
+    const uint16_t *w = p->rounding == LPNUM_STOCHASTIC ? words_block(words, p, index + first, n) : NULL;
+    for (size_t i = 0; i < n; i++) x[i] = round_to_odd(v[i]);
+    void *target = stride == width ? (void *)data : codes;
+    if (!encode_f32_block(x, target, w, p->random_bits, n, out->format, rounding, p->overflow)) return 0;
+    if (stride != width)
+        for (size_t i = 0; i < n; i++) memcpy(data + (ptrdiff_t)i * stride, codes + (size_t)width * i, (size_t)width);
+    return 1;
+}
+
 static void store_codes(double *restrict v, double *restrict q, const lpnum_row *out, size_t first, size_t n,
                         uint64_t index, const lpnum_policy *p, lpnum_events *e) {
     double t[BLOCK];
@@ -284,13 +239,18 @@ static void store_codes(double *restrict v, double *restrict q, const lpnum_row 
     const int one_way = p->rounding == LPNUM_TOWARDS_POSITIVE || p->rounding == LPNUM_TOWARDS_NEGATIVE;
     const int mixed = one_way && out->step.stride != 0; /* the sign of the step may change inside the row */
     const int rounding = direction_on_codes(p->rounding, f64_at(out->step, first));
+    const int to_unit = is_float && is_identity(out);
+    if (!to_unit) subtract_offset(v, out, first, n);
+    if (is_float) {
+        if (!to_unit) divide_by_step(v, out, first, n);
+        if (!mixed && store_by_float32(v, out, first, n, index, p, rounding)) return;
+    }
     if (stochastic) thresholds_block(t, p, index + first, n);
-    if (!(is_float && is_identity(out))) subtract_offset(v, out, first, n);
     if (!is_float && plain && out->step.stride == 0 && (stochastic || rounding == LPNUM_NEAREST_EVEN) &&
         round_by_reciprocal(v, q, t, n, f64_at(out->step, first), out, rounding)) {
         codes = q;
     } else {
-        if (!(out->step.stride == 0 && f64_at(out->step, first) == 1)) divide_by_step(v, out, first, n);
+        if (!is_float) divide_by_step(v, out, first, n);
         int nans = 0;
         for (size_t i = 0; i < n; i++) nans |= v[i] != v[i];
         if (plain && !mixed && is_float && float_codes_block(v, q, t, n, out->format, rounding, p->overflow))
@@ -304,42 +264,6 @@ static void store_codes(double *restrict v, double *restrict q, const lpnum_row 
 }
 
 /* ---- to float codes at scale 1, without float64 --------------------------------------------------------------------- */
-
-/* A float64 as the float32 next to it whose last bit is set if that is not exact ("round to odd"): two or more bits above
- * the last one, every rounding decides as it does on the float64. */
-static inline float round_to_odd(double x) {
-    float nearest = (float)x;
-    const double back = nearest;
-    uint32_t bits;
-    memcpy(&bits, &nearest, 4);
-    bits -= fabs(back) > fabs(x);
-    bits |= back != x;
-    memcpy(&nearest, &bits, 4);
-    return nearest;
-}
-
-/* Values first .. first + n - 1 of the row as float32, in place or in `buffer`. */
-static const float *load_f32_block(float *restrict buffer, const lpnum_row *a, size_t first, size_t n) {
-    const char *data = at(a->codes, first);
-    const ptrdiff_t stride = a->codes.stride;
-    if (a->is_code) {
-        uint16_t codes[BLOCK];
-        load_float_codes(codes, a, first, n);
-        float_values_f32(codes, buffer, n, a->format);
-    } else if (a->dtype == LPNUM_F64) {
-        if (stride == sizeof(double)) {
-            const double *restrict x = (const double *)data;
-            for (size_t i = 0; i < n; i++) buffer[i] = round_to_odd(x[i]);
-        } else {
-            for (size_t i = 0; i < n; i++) buffer[i] = round_to_odd(*(const double *)(data + (ptrdiff_t)i * stride));
-        }
-    } else if (stride == sizeof(float)) {
-        return (const float *)data;
-    } else {
-        for (size_t i = 0; i < n; i++) buffer[i] = *(const float *)(data + (ptrdiff_t)i * stride);
-    }
-    return buffer;
-}
 
 /* May the row go through float32? */
 static int encode_f32_row_applies(const lpnum_row *in, const lpnum_row *out, const lpnum_policy *p) {
@@ -355,11 +279,9 @@ static int encode_f32_row_block(const lpnum_row *in, const lpnum_row *out, size_
                                 const lpnum_policy *p) {
     uint16_t words[BLOCK + 16];
     float buffer[BLOCK];
-    const size_t skip = (size_t)(index % 8);
-    const int stochastic = p->rounding == LPNUM_STOCHASTIC;
-    if (stochastic) ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, index / 8, (skip + n + 7) / 8);
-    return encode_f32_block(load_f32_block(buffer, in, first, n), (void *)at(out->codes, first),
-                            stochastic ? words + skip : NULL, p->random_bits, n, out->format, p->rounding, p->overflow);
+    const uint16_t *w = p->rounding == LPNUM_STOCHASTIC ? words_block(words, p, index, n) : NULL;
+    return encode_f32_block(load_f32_block(buffer, in, first, n), (void *)at(out->codes, first), w, p->random_bits, n,
+                            out->format, p->rounding, p->overflow);
 }
 
 /* ---- the row ------------------------------------------------------------------------------------------------------ */

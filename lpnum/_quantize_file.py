@@ -23,7 +23,7 @@ from lpnum.formats import Format
 from lpnum.random import CounterRNG
 from lpnum.rounding import Policy, count_events
 
-PART = 1 << 22  # elements that are in memory as float64 at a time
+PART = 1 << 20  # elements that are in memory as float64 at a time
 IN_MEMORY = 1 << 28  # bytes; more codes than these wait in a temporary file beside the output
 
 Index = tuple[Any, ...]
@@ -60,7 +60,7 @@ def read(path: Path, key: str | None = None) -> np.ndarray:
 
 
 def _member(path: Path, key: str | None) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as archive:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         if key is None and len(names) != 1:
             raise KeyError(f"{path}: holds {len(names)} arrays; name one with --key: {', '.join(names)}")

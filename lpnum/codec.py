@@ -131,8 +131,7 @@ def _raise(
     status: int, events: tuple[int, ...], out: Operand, where: str, part_of: tuple[tuple[int, ...], int] | None
 ) -> None:
     total, overflow, _, _, invalid, first_overflow, first_invalid = events
-    shape, start = part_of or ((out[0] if isinstance(out, tuple) else out).shape, 0)
-    first_overflow, first_invalid = first_overflow + start, first_invalid + start
+    shape = part_of[0] if part_of else (out[0] if isinstance(out, tuple) else out).shape
     if status & _GOT_INVALID and isinstance(out, tuple) and out[3].unsigned_float:
         raise ValueError(
             f"{where}: {invalid} of {total} values are negative or not numbers (first at index "

@@ -262,8 +262,8 @@ def rounding_error(
     >>> import matplotlib
     >>> matplotlib.use("Agg")
     >>> ax = lpnum.plotting.rounding_error("float8_e4m3fn")
-    >>> ax.get_xlim(), ax.lines[-1].get_label()
-    ((0.00048828125, 1792.0), 'bound: eps/2 = 0.0625')
+    >>> [float(end) for end in ax.get_xlim()], ax.lines[-1].get_label()
+    ([0.00048828125, 1792.0], 'bound: eps/2 = 0.0625')
 
     References
     ----------
@@ -339,8 +339,9 @@ def _errors(fmt: Format, rounding: str, low: float, high: float, relative: bool)
     values = np.unique(fmt.code_values[np.isfinite(fmt.code_values)])
     values = values[(values >= low) & (values <= high)]
     if 2 <= values.size <= 600:
-        # 16 parts between neighbours: the middle, where the error is largest, is one of the points
-        teeth = np.linspace(values[:-1], values[1:], 16, endpoint=False, axis=1).ravel()
+        # an even number of parts between neighbours: the middle, where the error is largest, is one of the points
+        pieces = 2 * max(8, 4096 // values.size)
+        teeth = np.linspace(values[:-1], values[1:], pieces, endpoint=False, axis=1).ravel()
         ends = spread(low, values[0], 400), spread(values[-1], high, 400)
         x = np.unique(np.concatenate([ends[0], teeth, ends[1]]))
         return x, _error(x, fmt, rounding, relative)

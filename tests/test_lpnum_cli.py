@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lpnum
-from lpnum import _quantize_file, formats
+from lpnum import _quantize_file, _threads, formats
 from lpnum._listing import bits, format_table, parse_format
 from lpnum.cli import main
 
@@ -296,6 +296,20 @@ def test_codes_read_in_parts_are_those_of_the_whole_array(part, options, gaussia
     errors = expected.dequantize(np.float64) - values
     assert report["max_abs_error"] == np.abs(errors).max()
     assert report["rms_error"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-12)
+
+
+def test_threads_do_not_change_codes_read_in_parts(gaussian, tmp_path, capsys, monkeypatch):
+    source, values = gaussian
+    expected = lpnum.array(values, dtype=lpnum.fixed4, rounding="stochastic", rng=9).codes
+    monkeypatch.setattr(_quantize_file, "PART", 450)
+    monkeypatch.setattr(_threads, "SMALLEST", 64)
+    monkeypatch.setattr(_threads, "_GRANULE", 1)
+    lpnum.set_num_threads(3)
+    try:
+        quantize(capsys, source, tmp_path / "out.npz", "--format", "fixed4", "--rounding", "stochastic", "--seed", "9")
+    finally:
+        lpnum.set_num_threads(1)
+    np.testing.assert_array_equal(load(tmp_path / "out.npz")["codes"], expected)
 
 
 def test_calibration_by_rms_in_parts_agrees_to_rounding(gaussian, tmp_path, capsys, monkeypatch):

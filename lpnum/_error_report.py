@@ -92,7 +92,7 @@ class Report:
         return "\n".join(f"  {name:<17}{value}" for name, value in rows)
 
     def _share(self, n: int) -> str:
-        return f"{n} ({n / self.count:.2%})" if n else "0"
+        return f"{n} ({100 * n / self.count:.3g}%)" if n else "0"
 
 
 def finite_errors(values: np.ndarray, dequantized: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,16 @@ _CONSTRUCTORS: dict[str, Callable[..., Format]] = {
     "minifloat": formats.minifloat,
     "p3109": formats.p3109,
 }
+
+
+def single_format(spec: Any, where: str) -> Format:
+    """The format of a name, refused if it is not one of single numbers (a block format has no values by itself)."""
+    fmt: Any = formats.format(spec)
+    if not isinstance(fmt, Format):
+        element = getattr(fmt, "element", None)
+        advice = "" if element is None else f"; take that of its elements, {element!r}"
+        raise ValueError(f"{where}: {fmt!r} is not a format of single numbers{advice}")
+    return fmt
 
 
 def parse_format(text: str) -> Format:
@@ -33,7 +44,7 @@ def parse_format(text: str) -> Format:
     text = text.strip().removeprefix("lpnum.")
     name, bracket, _ = text.partition("(")
     if not bracket:
-        return formats.format(text)
+        return single_format(text, "lpnum.format")
     if name not in _CONSTRUCTORS:
         raise ValueError(f"lpnum.format: {name!r} makes no format; use one of {', '.join(_CONSTRUCTORS)}")
     try:

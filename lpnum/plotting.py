@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from lpnum import formats
 from lpnum._figures import BOUND, GRAY, NORMAL, SUBNORMAL, ZERO, figure_axes
-from lpnum._listing import has_subnormals, specials
+from lpnum._listing import has_subnormals, single_format, specials
 from lpnum._optional import optional_import
 from lpnum._plot_quantization import quantization
 from lpnum.array import LPArray
@@ -42,7 +42,7 @@ class _Row:
 
 
 def _row(grid: Format | str | LPArray) -> _Row:
-    scale, offset, fmt = 1.0, 0.0, grid.format if isinstance(grid, LPArray) else formats.format(grid)
+    scale, offset, fmt = 1.0, 0.0, grid.format if isinstance(grid, LPArray) else single_format(grid, "number_line")
     label = formats.name_of(fmt) or repr(fmt).removeprefix("lpnum.")
     if isinstance(grid, LPArray):
         if np.ndim(grid.scale) or np.ndim(grid.offset):
@@ -75,7 +75,7 @@ def _row(grid: Format | str | LPArray) -> _Row:
 
 
 def number_line(
-    fmt: Format | str | LPArray | Sequence[Format | str | LPArray],
+    fmt: Format | str | LPArray | Iterable[Format | str | LPArray],
     ax: Any = None,
     *,
     xscale: str | None = None,
@@ -89,7 +89,7 @@ def number_line(
 
     Parameters
     ----------
-    fmt : format, its name, or LPArray, or a sequence of them
+    fmt : format, its name, or LPArray, or several of them
         An array stands for its grid, ``offset + scale * decode(code)``; its scale and offset must be numbers.
     ax : matplotlib Axes, optional
     xscale : {"linear", "symlog", "log"}, optional
@@ -115,7 +115,7 @@ def number_line(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['float4_e2m1fn', 'fixed4']
     """
-    grids = [fmt] if isinstance(fmt, str | Format | LPArray) else list(fmt)
+    grids: list[Any] = list(fmt) if isinstance(fmt, Iterable) and not isinstance(fmt, str | LPArray) else [fmt]
     if not grids:
         raise ValueError("number_line: no format given")
     rows = [_row(grid) for grid in grids]
@@ -269,7 +269,7 @@ def rounding_error(
     ----------
     Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., 2002, theorem 2.2 (the bound eps/2).
     """
-    fmt = formats.format(fmt)
+    fmt = single_format(fmt, "rounding_error")
     one_of(rounding, ROUNDING_MODES, "rounding_error: rounding")
     one_of(error, ("relative", "absolute"), "rounding_error: error")
     smallest = fmt.smallest_subnormal if isinstance(fmt, FloatFormat) else fmt.unit

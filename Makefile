@@ -56,7 +56,7 @@ bench-quick: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## run every asv
 clean: ## remove everything that make produced (an environment of your own, VENV=..., stays)
 	rm -rf .venv build dist demo __pycache__ .asv .hypothesis .pytest_cache .mypy_cache .ruff_cache ./*.egg-info
 	rm -f lpnum/_core/*.so lpnum_optim/_core/*.so $(GENERATED)
-	find lpnum lpnum_optim tests tools benchmarks -name __pycache__ -type d -exec rm -rf {} +
+	find lpnum lpnum_optim tests tools benchmarks examples -name __pycache__ -type d -exec rm -rf {} +
 
 # The environment holds absolute paths: after the clone was moved or copied, or the interpreter went away, it is
 # made anew. The stamp holds the path it was made for.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
 import pytest
 
 import lpnum
+
+# Docstrings whose examples draw.
+if importlib.util.find_spec("matplotlib") is None:
+    collect_ignore = ["lpnum/plotting.py", "lpnum/_plot_quantization.py"]
 
 
 @pytest.fixture(autouse=True)

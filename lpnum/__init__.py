@@ -6,7 +6,7 @@
 array([  50, -127,  100], dtype=int8)
 """
 
-from lpnum import formats, random, scaling
+from lpnum import formats, plotting, random, scaling
 from lpnum._threads import get_num_threads, set_num_threads
 from lpnum.array import LPArray
 from lpnum.codec import decode, encode, round_to
@@ -87,6 +87,7 @@ __all__ = [
     "ones",
     "ones_like",
     "p3109",
+    "plotting",
     "quantize",
     "random",
     "round_to",

@@ -105,20 +105,22 @@ def flat(function: Callable[..., Any], *arrays: np.ndarray) -> None:
         run(lambda start, stop: function(*(a[start:stop] for a in pieces)), cuts)
 
 
-def _elementwise_in_parts(op: int, a: Any, b: Any, out: Any, *numbers: Any) -> tuple[int, tuple[int, ...]]:
+def _elementwise_in_parts(
+    op: int, a: Any, b: Any, out: Any, *numbers: Any, first_index: int = 0
+) -> tuple[int, tuple[int, ...]]:
     """`kernels.elementwise`, cut along the first axis that is longer than 1."""
+    kernel: Any = kernels.elementwise
     target = out[0] if isinstance(out, tuple) else out
     axis = next((k for k, n in enumerate(target.shape) if n > 1), None)
     if axis is None or target.size < 2 * SMALLEST:
-        return kernels.elementwise(op, a, b, out, *numbers)
+        return kernel(op, a, b, out, *numbers, first_index=first_index)
     length = target.shape[axis]
     per_item = target.size // length
     cuts = ranges(length, target.size, max(1, _GRANULE // per_item))
 
     def part(start: int, stop: int) -> tuple[int, tuple[int, ...]]:
         first, second, result = (None if x is None else _piece(x, target.ndim, axis, start, stop) for x in (a, b, out))
-        kernel: Any = kernels.elementwise
-        return kernel(op, first, second, result, *numbers, first_index=start * per_item)
+        return kernel(op, first, second, result, *numbers, first_index=first_index + start * per_item)
 
     status, events = 0, [0, 0, 0, 0, 0, -1, -1]
     for part_status, part_events in run(part, cuts):

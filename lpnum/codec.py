@@ -91,10 +91,13 @@ def run(
     random_bits: int | None = None,
     nan_code: int | None = None,
     keep_on_error: bool = False,
+    part_of: tuple[tuple[int, ...], int] | None = None,
 ) -> None:
     """``out = op(a, b)`` with one rounding; raises what the policy asks for, and counts events.
 
     With `keep_on_error`, an operation that could fail is tried without storing first, so that `out` stays untouched.
+    Where `out` is a contiguous part of a larger array, `part_of` is the shape of the whole and the C-order index of the
+    part's first element: random bits, and the indices in errors, are then those of the whole.
     """
     bits = rounding.DEFAULT_RANDOM_BITS if random_bits is None else _check_random_bits(random_bits)
     seed = stream = 0
@@ -104,15 +107,16 @@ def run(
     mode, overflow = policy.numbers
     counter = rounding.counting()
     arguments = (op, a, b, out, mode, overflow, bits, seed, stream, nan_code)
+    begin = {} if part_of is None else {"first_index": part_of[1]}
     if keep_on_error and _may_fail(op, a, b, overflow):
-        status, events = _threads.elementwise(*arguments, False, True)
+        status, events = _threads.elementwise(*arguments, False, True, **begin)
         if status:
-            _raise(status, events, out, where)
-    status, events = _threads.elementwise(*arguments, counter is not None, False)
+            _raise(status, events, out, where, part_of)
+    status, events = _threads.elementwise(*arguments, counter is not None, False, **begin)
     if counter is not None:
         counter.add(*events[:5])
     if status:
-        _raise(status, events, out, where)
+        _raise(status, events, out, where, part_of)
 
 
 def _may_fail(op: int, a: Operand, b: Operand | None, overflow: int) -> bool:
@@ -123,9 +127,11 @@ def _may_fail(op: int, a: Operand, b: Operand | None, overflow: int) -> bool:
     return any(not x.flags.c_contiguous or kernels.first_nonfinite(x) is not None for x in floats)
 
 
-def _raise(status: int, events: tuple[int, ...], out: Operand, where: str) -> None:
+def _raise(
+    status: int, events: tuple[int, ...], out: Operand, where: str, part_of: tuple[tuple[int, ...], int] | None
+) -> None:
     total, overflow, _, _, invalid, first_overflow, first_invalid = events
-    shape = (out[0] if isinstance(out, tuple) else out).shape
+    shape = part_of[0] if part_of else (out[0] if isinstance(out, tuple) else out).shape
     if status & _GOT_INVALID and isinstance(out, tuple) and out[3].unsigned_float:
         raise ValueError(
             f"{where}: {invalid} of {total} values are negative or not numbers (first at index "

@@ -61,7 +61,7 @@ def calibrate(
     negative codes: "absmax" and "rms" there serve data without negative values, and raise if there is any.
     """
     one_of(calibration, CALIBRATIONS, "calibration")
-    reduced = _reduced_axes(values.ndim, axis)
+    reduced = reduced_axes(values.ndim, axis)
     centered = values if offset is None else values - np.asarray(offset)
     if values.size == 0:
         shape = tuple(1 if k in reduced else n for k, n in enumerate(values.shape))
@@ -69,6 +69,35 @@ def calibrate(
         return one, np.zeros_like(one) if offset is None else offset
     low = np.min(centered, axis=tuple(reduced), keepdims=True).astype(np.float64)
     high = np.max(centered, axis=tuple(reduced), keepdims=True).astype(np.float64)
+    mean_square = None
+    if calibration == "rms":
+        with np.errstate(over="ignore"):
+            square = np.square(centered, dtype=np.float64)
+        mean_square = np.mean(square, axis=tuple(reduced), keepdims=True)
+    scale, chosen = from_statistics(low, high, mean_square, fmt, calibration, offset)
+    if axis is None:
+        return float(scale.reshape(())), float(np.reshape(chosen, ())) if offset is None else offset
+    return scale, chosen
+
+
+def from_statistics(
+    low: np.ndarray, high: np.ndarray, mean_square: Any, fmt: Format, calibration: str, offset: Any = None
+) -> tuple[np.ndarray, Any]:
+    """Scale and offset from what `calibrate` needs to know of ``values - offset``.
+
+    Parameters
+    ----------
+    low, high : float64 arrays
+        Smallest and largest value, one per scale.
+    mean_square : float64 array or None
+        Mean of the squares; only "rms" uses it.
+    fmt, calibration, offset
+        As for `calibrate`.
+
+    Returns
+    -------
+    scale, offset : arrays of the shape of `low` (an offset that was given is returned as it is)
+    """
     for bound in (low, high):
         if not np.isfinite(bound).all():
             raise ValueError(
@@ -88,9 +117,7 @@ def calibrate(
         chosen: Any = low - step * fmt.code_min
     else:
         if calibration == "rms":
-            with np.errstate(over="ignore"):
-                square = np.square(centered, dtype=np.float64)
-            reach = _RMS_RANGE * np.sqrt(np.mean(square, axis=tuple(reduced), keepdims=True))
+            reach = _RMS_RANGE * np.sqrt(mean_square)
         else:
             reach = np.maximum(high, -low)
         step = reach / (fmt.max / fmt.unit)
@@ -98,13 +125,11 @@ def calibrate(
             step = np.maximum(high / fmt.code_max, low / fmt.code_min)
         chosen = np.zeros_like(step) if offset is None else offset
     step = np.where(step > 0, step, fmt.unit)
-    scale = step / fmt.unit
-    if axis is None:
-        return float(scale.reshape(())), float(np.reshape(chosen, ())) if offset is None else offset
-    return scale, chosen
+    return step / fmt.unit, chosen
 
 
-def _reduced_axes(ndim: int, axis: int | tuple[int, ...] | None) -> list[int]:
+def reduced_axes(ndim: int, axis: int | tuple[int, ...] | None) -> list[int]:
+    """Axes that share a scale: all but those in `axis`."""
     if axis is None:
         return list(range(ndim))
     kept = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import math
 from collections.abc import Iterable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lpnum._optional import optional_import as optional_import  # the same rule in both packages
 
 
 def choice(where: str, what: str, value: object, allowed: Iterable[str]) -> str:
@@ -72,12 +72,3 @@ def vector(where: str, what: str, value: object, length: int) -> NDArray[np.floa
         raise ValueError(f"{where}: {what} has shape {array.shape}; expected ({length},)")
     finite(where, what, array)
     return array
-
-
-def optional_import(name: str, extra: str, purpose: str) -> ModuleType:
-    """Import an optional dependency, or say which extra brings it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = {"sklearn": "scikit-learn"}.get(name.partition(".")[0], name.partition(".")[0])
-        raise ImportError(f'{purpose} needs {package}; install it with: pip install "lpnum[{extra}]"') from error

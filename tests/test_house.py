@@ -182,6 +182,9 @@ def test_importing_lpnum_optim_loads_no_optional_package() -> None:
         ("sklearn", "from lpnum_optim.datasets import breast_cancer; breast_cancer()", "optim"),
         ("tqdm", "from lpnum_optim import *; minimize(FiniteSum([[1.0], [2.0]], [1.0, 2.0]), progress=True)", "optim"),
         ("matplotlib", "from lpnum_optim.plotting import plot_comparison; plot_comparison([])", "plot"),
+        ("matplotlib", "import lpnum; lpnum.plotting.number_line('fixed8')", "plot"),
+        ("matplotlib", "import lpnum; lpnum.plotting.rounding_error('fixed8')", "plot"),
+        ("matplotlib", "import lpnum; x = lpnum.ones(3); lpnum.plotting.quantization([1, 1, 1], x)", "plot"),
     ],
 )
 def test_a_missing_optional_package_is_an_error_that_names_the_extra(blocked: str, call: str, extra: str) -> None:
@@ -214,7 +217,10 @@ def test_no_product_is_tracked() -> None:
     generated = {name[: -len("pyx")] + "c" for name in tracked if name.endswith(".pyx")}
     assert generated
     assert generated.isdisjoint(tracked)
-    assert not [name for name in tracked if re.search(r"\.(so|o|pyc|npz|npy|csv|png|whl)$", name)]
+    pictures = {name for name in tracked if re.fullmatch(r"docs/images/\w+\.png", name)}  # of the documents, and small
+    assert all((ROOT / name).stat().st_size < 60_000 for name in pictures)
+    products = [name for name in tracked if re.search(r"\.(so|o|pyc|npz|npy|csv|png|whl)$", name)]
+    assert not set(products) - pictures
 
 
 def test_wheel_packages_are_all_packages_of_the_tree() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lpnum import codec
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat, Format, promote
 from lpnum.scaling import calibrate, cover
@@ -179,6 +180,67 @@ def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, clo
     bounded = fmt.signed or not values.size or values.min() >= 0
     scale, offset = calibrate(values, fmt, "absmax" if bounded else "minmax")
     return _new(first, values.shape, fmt, scale, offset, dtype)
+
+
+def _reach(x: Any) -> tuple[Any, Any]:
+    """Bounds of what an LPArray can hold, or of the finite values of a plain array."""
+    if isinstance(x, LPArray):
+        ends = x._offset + x._scale * x.format.min, x._offset + x._scale * x.format.max
+        return np.minimum(*ends), np.maximum(*ends)
+    finite = np.asarray(x, np.float64)
+    finite = finite[np.isfinite(finite)]
+    return (finite.min(), finite.max()) if finite.size else (np.inf, -np.inf)
+
+
+def _holds(x: LPArray, values: Any) -> bool:
+    """Whether no value leaves the grid of `x`; half a step beyond the end still rounds to it."""
+    low, high = _reach(x)
+    margin = 0.0 if isinstance(x.format, FloatFormat) else 0.5 * np.abs(_step(x))
+    smallest, largest = _reach(values)
+    return bool((smallest >= low - margin).all() and (largest <= high + margin).all())
+
+
+def union(options: list[Any], shape: tuple[int, ...]) -> LPArray:
+    """Empty array of a shape that can hold every option: LPArrays, and plain numbers or arrays (at least one LPArray).
+
+    Equal grids that hold the plain values are kept, and so are float formats, which have a range of their own.
+    Otherwise the grid covers the ranges of the grids and the plain values ("cover"; "keep" insists on equal grids).
+    """
+    arrays = [x for x in options if isinstance(x, LPArray)]
+    plain = [x for x in options if not isinstance(x, LPArray)]
+    first = arrays[0]
+    dtype = np.result_type(*(x.dtype for x in arrays))
+    policy = first.policy().result
+    equal = all(first.same_grid(x) for x in arrays[1:])
+    fits = first._scale.ndim == first._offset.ndim == 0 or np.broadcast_shapes(first.shape, shape) == shape
+    own_range = not first.format.calibrated
+    if equal and fits and (policy == "keep" or own_range or all(_holds(first, v) for v in plain)):
+        scale, offset = (_common(m, len(shape)).copy() for m in (first._scale, first._offset))
+        return _new(first, shape, first.format, scale, offset, dtype)
+    if policy in ("keep", "exact"):
+        raise ValueError(f"result={policy!r} needs arrays of equal format, scale and offset; see x.rescale")
+    fmt = first.format
+    for x in arrays[1:]:
+        fmt = promote(fmt, x.format)
+    bounds = [tuple(_common(np.asarray(b), len(shape)) for b in _reach(x)) for x in options]
+    low, high = bounds[0]
+    for smallest, largest in bounds[1:]:
+        low, high = np.minimum(low, smallest), np.maximum(high, largest)
+    return _new(first, shape, _calibrated(fmt), *cover(low, high, _calibrated(fmt)), dtype)
+
+
+def place(values: Any, first: LPArray, where: str) -> LPArray:
+    """A plain array in the format of `first`: on its grid where that is one and holds it, else on one of its own."""
+    values = codec.as_float_array(values, where)
+    keep = first._scale.ndim == first._offset.ndim == 0 and (not first.format.calibrated or _holds(first, values))
+    if keep:
+        scale, offset = first._scale.copy(), first._offset.copy()
+    else:
+        bounded = isinstance(first.format, FloatFormat) or first.format.signed or not (values < 0).any()
+        scale, offset = map(np.asarray, calibrate(values, first.format, "absmax" if bounded else "minmax"))
+    new = _new(first, values.shape, first.format, scale, offset, first.dtype)
+    new._write(values, where)
+    return new
 
 
 def _pair_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, fmt: Format) -> tuple[Format, float, float] | None:

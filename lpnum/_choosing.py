@@ -9,7 +9,7 @@ import numpy as np
 
 from lpnum import _result_grid, rounding
 from lpnum._ordering import values
-from lpnum._rearranging import is_given, store
+from lpnum._rearranging import is_given, name_of, store
 from lpnum.array import LPArray
 from lpnum.formats import FloatFormat
 
@@ -24,26 +24,26 @@ def _plain_condition(condition: Any, where: str) -> Any:
     return condition
 
 
-def _codes_on(target: LPArray, option: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _codes_on(target: LPArray, option: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
     """Codes of an option on the grid of `target`; rounded once, and not at all where the grid is the same."""
     if isinstance(option, LPArray) and option.same_grid(target):
         return option.codes
     if target._scale.ndim == target._offset.ndim == 0:
         shape = np.shape(option)
     new = target._like(np.empty(shape, target.codes.dtype), target._scale, target._offset)
-    new._write(np.broadcast_to(option, shape), "choice")
+    new._write(np.broadcast_to(option, shape), where)
     return new.codes
 
 
-def _chosen(options: list[Any], pick: Callable[[list[np.ndarray]], Any], *conditions: Any) -> LPArray:
+def _chosen(name: str, options: list[Any], pick: Callable[[list[np.ndarray]], Any], *conditions: Any) -> LPArray:
     """Elements of the options where `pick` takes them, on a grid that holds all options."""
     options = [x if isinstance(x, LPArray) else np.asarray(x) for x in options]
     for x in options:
         if not isinstance(x, LPArray) and x.dtype.kind not in "biuf":
-            raise TypeError(f"an LPArray combines with real numbers, not with dtype {x.dtype}")
+            raise TypeError(f"{name}: an LPArray combines with real numbers, not with dtype {x.dtype}")
     shape = np.broadcast_shapes(*(np.shape(x) for x in (*options, *conditions)))
     target = _result_grid.union(options, shape)
-    codes = pick([_codes_on(target, x, shape) for x in options])
+    codes = pick([_codes_on(target, x, shape, name) for x in options])
     return target._like(np.asarray(codes, target.codes.dtype), target._scale, target._offset)
 
 
@@ -52,7 +52,7 @@ def where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:
     if x is np._NoValue:
         return np.nonzero(condition)
     condition = _plain_condition(condition, "np.where")
-    return _chosen([x, y], lambda codes: np.where(condition, *codes), condition)
+    return _chosen("np.where", [x, y], lambda codes: np.where(condition, *codes), condition)
 
 
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> LPArray:
@@ -60,13 +60,13 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> LPArray:
     for condition in condlist:
         _plain_condition(condition, "np.select")
     options = [*choicelist, default]
-    return _chosen(options, lambda codes: np.select(condlist, codes[:-1], codes[-1]), *condlist)
+    return _chosen("np.select", options, lambda codes: np.select(condlist, codes[:-1], codes[-1]), *condlist)
 
 
 def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     """``np.choose``: `a` says from which choice."""
     a = _plain_condition(a, "np.choose")
-    return store(_chosen(list(choices), lambda codes: nx.choose(a, codes, mode=mode), a), out)
+    return store(_chosen("np.choose", list(choices), lambda codes: nx.choose(a, codes, mode=mode), a), out)
 
 
 def piecewise(x: LPArray, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> LPArray:
@@ -225,7 +225,7 @@ def _written(func: Any, target: Any, before: tuple[Any, ...], source: Any, after
     if not isinstance(target, LPArray):
         func(target, *before, values(source), *after)
     elif target._scale.ndim == target._offset.ndim == 0:
-        func(target.codes, *before, _codes_on(target, source, np.shape(source)), *after)
+        func(target.codes, *before, _codes_on(target, source, np.shape(source), name_of(func)), *after)
     else:
         new, there = target.dequantize(np.float64), np.zeros(target.shape, bool)
         func(new, *before, values(source), *after)

@@ -206,11 +206,13 @@ class ArrayMethods:
         """Sort in place. Positions keep their grids, to which values are rounded where grids differ along the axis."""
         from lpnum import _ordering
 
-        _ordering.sort_in_place(self, axis, {"kind": kind, "order": order, "stable": stable})
+        _ordering.in_place(self, axis, nx.sort(self, axis, kind, order, stable=stable))
 
     def partition(self: LPArray, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None) -> None:
         """Partition in place; as `sort`."""
-        self[...] = np.partition(self, kth, axis, kind, order)
+        from lpnum import _ordering
+
+        _ordering.in_place(self, axis, nx.partition(self, kth, axis, kind, order))
 
     def argsort(self: LPArray, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
         """Positions that sort."""

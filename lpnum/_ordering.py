@@ -154,14 +154,14 @@ def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order
 def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> np.ndarray:
     """``np.argsort``."""
     _no_fields(order)
-    along = None if axis is None else _axis_of(a, axis)
+    along = None if axis is None or a.ndim == 0 else _axis_of(a, axis)
     return np.argsort(keys(a, along), axis=axis, kind=kind, stable=stable)
 
 
 def argpartition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> np.ndarray:
     """``np.argpartition``."""
     _no_fields(order)
-    along = None if axis is None else _axis_of(a, axis)
+    along = None if axis is None or a.ndim == 0 else _axis_of(a, axis)
     return np.argpartition(keys(a, along), kth, axis=axis, kind=kind)
 
 
@@ -170,11 +170,9 @@ def lexsort(keys_: Any, axis: int = -1) -> np.ndarray:
     return np.lexsort(tuple(keys(k) for k in keys_), axis=axis)
 
 
-def sort_in_place(x: LPArray, axis: Any, options: dict[str, Any]) -> None:
-    """``x.sort()``; positions keep their grids, to which the values are rounded where grids differ along the axis."""
-    axis = _axis_of(x, axis)
-    result = sort(x, axis, **options)
-    if _one_grid_along(x, axis):
+def in_place(x: LPArray, axis: Any, result: LPArray) -> None:
+    """``x.sort()``, ``x.partition()``: positions keep their grids, to which values are rounded where grids differ."""
+    if _one_grid_along(x, _axis_of(x, axis)):
         np.copyto(x.codes, result.codes)
     else:
         x._write(result, "LPArray.sort")
@@ -232,9 +230,12 @@ def unique(
     sorted: bool = True,
 ) -> Any:
     """``np.unique``: the first of equal elements stands for all of them; always sorted."""
+    more = return_index or return_inverse or return_counts
+    if axis is None and not more and isinstance(ar, LPArray) and _one_grid_along(ar, None) and _plain_order(ar):
+        return ar._like(np.unique(ar.codes), ar._scale.copy(), ar._offset.copy())
     found = nx.unique(keys(ar, nan_equal=equal_nan), True, return_inverse, return_counts, axis, equal_nan=equal_nan)
     chosen = ar.ravel()[found[1]] if axis is None else np.take(ar, found[1], axis=axis)
-    if not (return_index or return_inverse or return_counts):
+    if not more:
         return chosen
     return (chosen, *found[1 if return_index else 2 :])
 

@@ -27,30 +27,40 @@ def is_given(value: Any) -> bool:
 
 
 @cache
-def _parameter(func: Any, position: int) -> str:
-    return list(inspect.signature(func).parameters)[position]
+def _parameters(func: Any) -> tuple[tuple[str, ...], int]:
+    """Names of the positional parameters, and how many of them can be given by position only."""
+    parameters = inspect.signature(func).parameters.values()
+    only = sum(p.kind == p.POSITIONAL_ONLY for p in parameters)
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)), only
+
+
+def by_name(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], first: int
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The call with positional arguments from number `first` on as keywords, so that `out` is found by its name."""
+    if len(args) <= first:
+        return args, kwargs
+    names, only = _parameters(func)
+    first = max(first, only)
+    if len(args) > len(names):  # any number of operands, or an error that NumPy will name
+        return args, kwargs
+    return args[:first], kwargs | dict(zip(names[first:], args[first:], strict=False))
 
 
 def substitution(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], position: int
 ) -> tuple[LPArray, Callable[[Any], Any]]:
     """The LPArray at one position of a call, and the call as a function of what stands there."""
-    if len(args) > position:
-        x, others = args[position], (*args[:position], *args[position + 1 :], *kwargs.values())
-    else:
-        keyword = _parameter(func, position)
-        x, others = kwargs.get(keyword), (*args, *(v for k, v in kwargs.items() if k != keyword))
-    if any(isinstance(v, LPArray) for v in others):
+    keyword = _parameters(func)[0][position]
+    before, kwargs = args[:position], dict(kwargs)
+    x = args[position] if len(args) > position else kwargs.pop(keyword, None)
+    if any(isinstance(v, LPArray) for v in (*before, *kwargs.values())):
         raise TypeError(f"{name_of(func)}: positions, shapes and conditions must be plain integers or booleans")
     if not isinstance(x, LPArray):
         raise TypeError(f"{name_of(func)}: an LPArray can only be the array that is rearranged")
-
-    def apply(array: Any) -> Any:
-        if len(args) > position:
-            return func(*args[:position], array, *args[position + 1 :], **kwargs)
-        return func(*args, **{**kwargs, keyword: array})
-
-    return x, apply
+    if len(before) < position:  # the condition before the array came by name
+        return x, lambda array: func(**{keyword: array}, **kwargs)
+    return x, lambda array: func(*before, array, **kwargs)
 
 
 def store(result: Any, out: Any) -> Any:
@@ -68,6 +78,7 @@ def store(result: Any, out: Any) -> Any:
 
 def rearranged(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], position: int = 0) -> Any:
     """Apply to codes and metadata; the result is an LPArray, or a list or tuple of them."""
+    args, kwargs = by_name(func, args, kwargs, position + 1)
     out = kwargs.get("out")
     x, apply = substitution(func, args, {k: v for k, v in kwargs.items() if k != "out"}, position)
     return store(_moved(x, apply), out)
@@ -110,12 +121,13 @@ def each(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def filled(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Functions that move elements and put 0 in between: ``diag``, ``tril``. 0 is rounded to the grid."""
-    x, apply = substitution(func, args, kwargs, 0)
-    codes = np.asarray(apply(x.codes))
+    x, apply = substitution(func, *by_name(func, args, kwargs, 1), 0)
     exact = x.format.value(0) == 0 and not x._offset.any()
     if exact and x._scale.ndim == 0:
-        return x._like(codes, x._scale, x._offset, view=np.may_share_memory(codes, x.codes))
-    came = np.asarray(apply(np.ones(x.shape, bool)))
+        return _moved(x, apply)
+    codes, came = np.asarray(apply(x.codes)), np.asarray(apply(np.ones(x.shape, bool)))
+    if came.all():
+        return _moved(x, apply)
     if codes.shape == x.shape:
         scale, offset = x._scale.copy(), x._offset.copy()
     else:  # what is filled in has no grid of its own: it takes the scale of the first element, around 0
@@ -125,9 +137,8 @@ def filled(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             else grid.smallest(np.where(came, apply(grid.full(m, x.shape)), m.flat[0] if m is x._scale else 0.0))
             for m in (x._scale, x._offset)
         )
-    result = x._like(codes if codes.flags.writeable else codes.copy(), scale, offset)
-    if not (exact and came.all()):
-        result[~came] = 0.0
+    result = x._like(codes, scale, offset)
+    result[~came] = 0.0
     return result
 
 
@@ -172,24 +183,21 @@ def joined(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     A plain part takes the grid of the first LPArray if that is one grid that holds its values, else one of its own.
     """
-    keyword = _parameter(func, 0)
-    arrays, rest = (args[0], args[1:]) if args else (kwargs[keyword], ())
-    kwargs = {k: v for k, v in kwargs.items() if k not in ("out", "dtype", "casting", keyword)} | {
-        k: kwargs[k] for k in ("out", "dtype") if kwargs.get(k) is not None
-    }
-    out, dtype = kwargs.pop("out", None), kwargs.pop("dtype", None)
+    args, kwargs = by_name(func, args, dict(kwargs), 1)
+    arrays = args[0] if args else kwargs.pop(_parameters(func)[0][0])
+    out, dtype, _ = (kwargs.pop(name, None) for name in ("out", "dtype", "casting"))
     if isinstance(arrays, LPArray):  # the parts along the first axis
         arrays = list(arrays) if arrays.ndim > 1 else [x.reshape(()) for x in np.split(arrays, len(arrays))]
     arrays = arrays if isinstance(arrays, list | tuple) else list(arrays)
     found = [a for a in _leaves(arrays) if isinstance(a, LPArray)]
     if not found:  # only out= is an LPArray
-        return store(func(arrays, *rest, **kwargs), out)
+        return store(func(arrays, **kwargs), out)
     first = found[0]
     if any(a.format != first.format for a in found):
         names = ", ".join(sorted({repr(a.format) for a in found}))
         raise TypeError(f"{name_of(func)}: the formats differ ({names}); convert with x.astype(format) first")
     arrays = _nested(lambda a: a if isinstance(a, LPArray) else _result_grid.place(a, first, name_of(func)), arrays)
-    codes = func(_nested(lambda a: a.codes, arrays), *rest, **kwargs)
+    codes = func(_nested(lambda a: a.codes, arrays), **kwargs)
     parts = _leaves(arrays)
 
     def meta(name: str) -> np.ndarray:
@@ -197,7 +205,7 @@ def joined(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if values[0].ndim == 0 and all(grid.same(values[0], v) for v in values):
             return values[0].copy()
         full = _nested(lambda a: grid.full(getattr(a, name), a.shape), arrays)
-        return grid.smallest(func(full, *rest, **kwargs))
+        return grid.smallest(func(full, **kwargs))
 
     result = first._like(codes, meta("_scale"), meta("_offset"), dtype=np.result_type(*(a.dtype for a in parts)))
     return store(result if dtype is None else result.dequantize(np.float64).astype(dtype), out)

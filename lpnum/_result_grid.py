@@ -243,14 +243,14 @@ def place(values: Any, first: LPArray, where: str) -> LPArray:
     return new
 
 
-def _pair_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, fmt: Format) -> tuple[Format, float, float] | None:
+def _pair_grid(ufunc: Any, a: LPArray, b: LPArray, fmt: Format) -> tuple[Format, float, float] | None:
     """Cover of the image of all pairs of codes, for two arrays of at most 8 bits with scalar grids."""
     if any(m.ndim for x in (a, b) for m in (x._scale, x._offset)) or max(a.format.bits, b.format.bits) > 8:
         return None
-    bounds = _pair_bounds(
-        ufunc, a.format, float(a._scale), float(a._offset), b.format, float(b._scale), float(b._offset)
-    )
-    return None if bounds is None else (_calibrated(fmt), *cover(*bounds, _calibrated(fmt)))
+    fmt = _calibrated(fmt)
+    grids = ((x.format, float(x._scale), float(x._offset)) for x in (a, b))
+    covering = _pair_image(ufunc, fmt, *(part for grid in grids for part in grid))
+    return None if covering is None else (fmt, *covering)
 
 
 def _values(fmt: Format, scale: float, offset: float) -> np.ndarray:
@@ -259,10 +259,42 @@ def _values(fmt: Format, scale: float, offset: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _pair_bounds(ufunc: np.ufunc, *grids: Any) -> tuple[float, float] | None:
+def _pair_image(ufunc: Any, fmt: Format, *grids: Any) -> tuple[float, float] | None:
+    """The grid that covers the results for all pairs of codes; None if one is not finite."""
     with np.errstate(all="ignore"):
         values = ufunc.outer(_values(*grids[:3]), _values(*grids[3:]))
-    return (float(values.min()), float(values.max())) if np.isfinite(values).all() else None
+    return _covering(values, fmt) if np.isfinite(values).all() else None
+
+
+# Results that are multiples of one number come from float64 arithmetic; this is how far they may be off.
+_LATTICE_TOLERANCE = 2.0**-40
+
+
+def _covering(values: np.ndarray, fmt: Format) -> tuple[float, float]:
+    """The smallest grid that covers finite values; one that holds them all exactly, if there is one.
+
+    Exactly: the values are multiples of a number (all that `floor`, `abs` or ``maximum(x, 0)`` can give), and there are
+    codes enough for the multiples between the ends.
+    """
+    low, high = float(values.min()), float(values.max())
+    distinct = np.unique(values)
+    if isinstance(fmt, FloatFormat) or not 2 <= distinct.size <= fmt.code_max - fmt.code_min + 1:
+        return cover(low, high, fmt)
+    count = np.rint((high - low) / np.diff(distinct).min())
+    if not count <= fmt.code_max - fmt.code_min:
+        return cover(low, high, fmt)
+    step = (high - low) / count
+    multiples = (distinct - low) / step
+    if np.abs(multiples - np.rint(multiples)).max() > _LATTICE_TOLERANCE * count:
+        return cover(low, high, fmt)
+    first = np.rint(low / step)
+    last = first + count
+    centered = abs(low - first * step) <= _LATTICE_TOLERANCE * (abs(low) + step)  # 0 is one of the multiples
+    finer = min(fmt.code_max / last if last > 0 else np.inf, fmt.code_min / first if first < 0 else np.inf)
+    if not centered or finer < 1:
+        centered, finer = False, (fmt.code_max - fmt.code_min) / count
+    step /= 2.0 ** np.floor(np.log2(finer))  # codes to spare; a power of two rounds nothing
+    return float(step / fmt.unit), 0.0 if centered else float(low - step * fmt.code_min)
 
 
 @lru_cache(maxsize=64)
@@ -277,4 +309,4 @@ def image(
         return None if np.isnan(values).any() and fmt.nan_code is None else (values, scale, offset)
     if not np.isfinite(values).all():
         return None
-    return values, *cover(values.min(), values.max(), _calibrated(fmt) if not fmt.calibrated else fmt)
+    return values, *_covering(values, _calibrated(fmt) if not fmt.calibrated else fmt)

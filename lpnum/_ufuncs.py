@@ -102,9 +102,9 @@ def _call_where(ufunc: Any, inputs: tuple[Any, ...], where: Any) -> Any:
     where = np.asarray(where)
     if where.dtype != bool:
         raise TypeError(f"np.{ufunc.__name__}: where= must be a boolean array, not of dtype {where.dtype}")
-    if kind_of(ufunc) == "?":
-        return ufunc(*(decoded(x) for x in inputs), where=where)
     shape = np.broadcast_shapes(where.shape, *(x.shape for x in inputs))
+    if kind_of(ufunc) == "?":
+        return ufunc(*(decoded(x) for x in inputs), out=np.zeros(shape, bool), where=where)
     mask = np.broadcast_to(where, shape)
     arrays = [x for x in inputs if isinstance(x, LPArray)]
     if ufunc in ARITHMETIC and len(arrays) == 2 and any(m.ndim for x in arrays for m in (x._scale, x._offset)):

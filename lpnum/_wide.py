@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import linalg
-from lpnum._rearranging import is_given
+from lpnum._rearranging import by_name, is_given
 from lpnum.array import LPArray
 
 
@@ -42,6 +42,7 @@ def _narrowed(result: Any) -> Any:
 
 def on_values(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Evaluate on float64 values; float results come back in the value dtype unless dtype= or out= says otherwise."""
+    args, kwargs = by_name(func, args, kwargs, 1)
     out = kwargs.get("out")
     if isinstance(out, LPArray):
         result = on_values(func, args, {k: v for k, v in kwargs.items() if k != "out"})
@@ -58,8 +59,8 @@ def on_values(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Products that `lpnum.linalg` computes on codes, under NumPy's names; the others on values."""
-    if func.__name__ in linalg.__all__ and not kwargs:
-        return getattr(linalg, func.__name__)(*args)
+    if func.__name__ in linalg.__all__ and kwargs.get("out") is None:
+        return getattr(linalg, func.__name__)(*args, **kwargs)
     return on_values(func, args, kwargs)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_checks import assert_rounded
 from coverage_examples import EXAMPLES, FIRST
 from numpy.testing import overrides
 
@@ -69,30 +70,6 @@ def _arrays(kind):
 KINDS = ("fixed", "per channel", "offset", "float8_e4m3fn", "float per channel", "bfloat16")
 
 
-def half_step(x, values):
-    """Half the distance of the grid's values around the given ones: nothing was clamped if results are that near."""
-    if isinstance(x.format, lpnum.FixedFormat):
-        return np.broadcast_to(0.5 * np.abs(x.scale) * x.format.unit, x.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exponent = np.floor(np.log2(np.abs((values - x.offset) / x.scale)))
-    step = 2.0 ** (np.maximum(exponent, x.format.min_exponent) - x.format.mantissa_bits)
-    return 0.5 * np.abs(x.scale) * step
-
-
-def assert_rounded(result, expected, *, clamped=False):
-    """Every value is the expected one rounded once onto the grid of the result, and within half a step of it."""
-    expected = np.asarray(expected, np.float64)
-    assert result.shape == expected.shape
-    again = result.copy()
-    again[...] = expected
-    values = result.dequantize(np.float64)
-    np.testing.assert_array_equal(values, again.dequantize(np.float64))
-    inside = np.isfinite(expected)
-    assert (
-        clamped or (np.abs(values - expected)[inside] <= half_step(result, expected)[inside] * (1 + 1e-9) + 1e-12).all()
-    )
-
-
 def compare(result, expected, x):
     if isinstance(result, LPArray):
         assert result.format == x.format
@@ -105,7 +82,8 @@ def compare(result, expected, x):
     elif isinstance(expected, np.ndarray | np.generic) and expected.dtype.kind in "fc":
         assert isinstance(result, np.ndarray | np.generic)
         assert result.dtype == expected.dtype
-        np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-11)
+        rtol = 1e-6 if expected.dtype.itemsize == 4 else 1e-12  # float32 asked for: ours is rounded from float64
+        np.testing.assert_allclose(result, expected, rtol=rtol, atol=1e-11)
     elif isinstance(expected, np.ndarray | np.generic):
         assert result.dtype == expected.dtype
         np.testing.assert_array_equal(result, expected)
@@ -214,9 +192,11 @@ def _ufunc_arguments(ufunc, a):
         return np.abs(a.x) + 0.5, a.v / 4
     if ufunc in (np.arccosh, np.log, np.log10, np.log2, np.log1p, np.sqrt, np.reciprocal):
         return (a.p + 1,)
+    if ufunc in (np.degrees, np.rad2deg):  # on their own grid floats would clamp larger ones
+        return (a.p,)
     if ufunc in (np.arcsin, np.arccos, np.arctanh):
         return (a.x / 32,)
-    if ufunc in (np.exp, np.exp2, np.expm1, np.cosh, np.sinh, np.degrees, np.rad2deg):
+    if ufunc in (np.exp, np.exp2, np.expm1, np.cosh, np.sinh):
         return (a.x / 8,)
     return (a.x, a.y, a.v)[: ufunc.nin]
 
@@ -306,7 +286,7 @@ def test_reduce_accumulate_and_reduceat_are_those_of_the_values(ufunc, kinds):
         if ufunc.identity is not None:
             calls += [
                 lambda t: ufunc.reduce(t, axis=1, initial=2.0, where=FIRST),
-                lambda t: ufunc.reduce(t, axis=0, dtype=np.float32),
+                *([] if ufunc.__name__.startswith("logical") else [lambda t: ufunc.reduce(t, axis=0, dtype="f4")]),
             ]
         for call in calls:
             with np.errstate(all="ignore"):
@@ -327,8 +307,8 @@ def test_outer_is_the_ufunc_on_all_pairs(ufunc, kinds):
     for kind in KINDS:
         low, values = kinds[kind]
         with np.errstate(all="ignore"):
-            expected = ufunc.outer(values.p / 2, values.p)
-            result = ufunc.outer(low.p / 2, low.p)
+            expected = ufunc.outer(values.p / 3, values.p)
+            result = ufunc.outer(low.p / 3, low.p)
             if np.isfinite(expected).all():
                 compare(result, expected, low.x)
             assert np.shape(ufunc.outer(low.p, 2.0)) == (4,)

@@ -29,7 +29,10 @@ def is_given(value: Any) -> bool:
 @cache
 def _parameters(func: Any) -> tuple[tuple[str, ...], int]:
     """Names of the positional parameters, and how many of them can be given by position only."""
-    parameters = inspect.signature(func).parameters.values()
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except ValueError:  # functions written in C say nothing before NumPy 2.4; all their arguments are positional
+        return (), 0
     only = sum(p.kind == p.POSITIONAL_ONLY for p in parameters)
     return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)), only
 

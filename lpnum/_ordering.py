@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import grid
-from lpnum._core import kernels
+from lpnum import _tables, grid
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat, Format
 
@@ -48,7 +47,7 @@ def _ranks(fmt: Format, scale: float, offset: float) -> tuple[np.ndarray, np.nda
 def _look_up(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
     if codes.itemsize == 1 and codes.flags.c_contiguous:
         out = np.empty(codes.shape, table.dtype)
-        kernels.map8(codes.view(np.uint8), table, out)
+        _tables.map8(codes.view(np.uint8), table, out)
         return out
     return np.take(table, codes, mode="wrap")
 
@@ -114,7 +113,7 @@ def _axis_of(x: LPArray, axis: Any) -> int:
 
 
 def _by_radix(found: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
-    """Sorting options: integers of up to 16 bits are sorted by radix, many times faster, where NumPy is asked for it."""
+    """Sorting options: NumPy sorts integers of up to 16 bits by radix, many times faster, if asked for stability."""
     if found.dtype.itemsize <= 2 and options.get("kind") is None and options.get("stable") is None:
         return {**options, "kind": "stable"}
     return options

@@ -16,6 +16,7 @@ the ufuncs by ``python -m lpnum._coverage``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -233,6 +234,7 @@ ROWS = _by_name()
 _CREATED = next(row for row in TABLE if row.what.startswith("with like=x"))
 
 
+@lru_cache(maxsize=1024)
 def row_of(func: Any) -> Row | None:
     """The row of a function, None if it stands in none."""
     name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")

@@ -31,7 +31,7 @@ def _has_nan(fmt: Format) -> bool:
 def _ranks(fmt: Format, scale: float, offset: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Tables over the bytes (or words) of codes: ranks of the values, and ranks that tell codes of one value apart.
 
-    And back: the values of the first ranks, ascending with NaN last, and the codes of the second ones.
+    And back: the values of the first ranks, ascending with NaN last, and the codes of the second ones (padded).
     """
     values = offset + scale * fmt.code_values
     distinct, ranks = np.unique(values, return_inverse=True)
@@ -41,7 +41,7 @@ def _ranks(fmt: Format, scale: float, offset: float) -> tuple[np.ndarray, np.nda
     equal, single = (np.zeros(1 << (8 * fmt.storage.itemsize), width) for _ in range(2))
     equal[codes] = ranks  # a negative code indexes from the end: two's complement
     single[codes[order]] = np.arange(order.size)
-    return equal, single, distinct, codes[order]
+    return equal, single, distinct, np.resize(codes[order], equal.size)
 
 
 def _look_up(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -139,7 +139,7 @@ def _arranged(function: Any, x: LPArray, axis: Any, arguments: tuple[Any, ...], 
         if chosen is not None and not stable:
             _, single, _, back = _ranks(*chosen)
             ranks = function(_look_up(single, x.codes), *arguments, axis=axis, **_by_radix(single, options))
-            return x._like(np.take(back, ranks), *metas)
+            return x._like(_look_up(back, ranks), *metas)
     positions = getattr(np, f"arg{function.__name__}")(keys(x, axis), *arguments, axis=axis, **options)
     if _one_grid_along(x, axis):
         return x._like(np.take_along_axis(x.codes, positions, axis), *metas)
@@ -252,12 +252,11 @@ def unique(
 
 def _codes_present(codes: np.ndarray, equal: np.ndarray, *tables: np.ndarray) -> np.ndarray:
     """One code for each value that occurs, in the order of the values."""
-    ordered = tables[2]
-    seen = np.zeros(equal.size, bool)
-    seen[codes] = True  # negative codes from the end
-    ordered = ordered[seen[ordered]]
-    ranks = equal[ordered]
-    return ordered[np.r_[True, ranks[1:] != ranks[:-1]]] if ordered.size else ordered
+    single, _, back = tables
+    ranks = np.sort(_look_up(single, codes), axis=None, kind="stable")
+    ordered = back[ranks[np.r_[True, ranks[1:] != ranks[:-1]]]] if ranks.size else back[:0]
+    values = equal[ordered]
+    return ordered[np.r_[True, values[1:] != values[:-1]]] if values.size > 1 else ordered
 
 
 def unique_parts(func: Any, x: Any) -> Any:

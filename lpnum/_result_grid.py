@@ -299,14 +299,14 @@ def _covering(values: np.ndarray, fmt: Format) -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def image(
-    ufunc: np.ufunc, arguments: tuple[float | None, ...], fmt: Format, scale: float, offset: float
-) -> tuple[np.ndarray, float, float] | None:
+    ufunc: Any, arguments: tuple[float | None, ...], fmt: Format, scale: float, offset: float
+) -> tuple[np.ndarray, Format, float, float] | None:
     """Values of the function at all codes (the argument that is None), and the grid that covers them."""
     values = _values(fmt, scale, offset)
     with np.errstate(all="ignore"):
         values = ufunc(*(values if v is None else v for v in arguments))
     if isinstance(fmt, FloatFormat):
-        return None if np.isnan(values).any() and fmt.nan_code is None else (values, scale, offset)
+        return None if np.isnan(values).any() and fmt.nan_code is None else (values, fmt, scale, offset)
     if not np.isfinite(values).all():
         return None
-    return values, *_covering(values, _calibrated(fmt) if not fmt.calibrated else fmt)
+    return values, _calibrated(fmt), *_covering(values, _calibrated(fmt))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from lpnum import _result_grid, _tables, codec
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat
+from lpnum.rounding import Policy
 
 ARITHMETIC = codec.ARITHMETIC
 _CLOSED = {np.maximum, np.minimum, np.fmax, np.fmin}
@@ -62,6 +64,7 @@ def refusal(ufunc: Any, method: str) -> TypeError:
     )
 
 
+@cache
 def kind_of(ufunc: Any) -> str:
     """Type letter of the result for float64 inputs: "d", "?", or "" where there is no such loop; "di" for two."""
     if isinstance(ufunc, Elementwise):
@@ -87,7 +90,7 @@ def call(ufunc: Any, inputs: tuple[Any, ...]) -> Any:
         return ufunc(*(decoded(x) for x in inputs))
     if kind != "d":
         raise refusal(ufunc, "__call__")
-    table = _by_table(ufunc, inputs)
+    table = by_table(ufunc, inputs)
     if table is not None:
         return table
     op = ARITHMETIC.get(ufunc)
@@ -197,7 +200,7 @@ def _compare(ufunc: Any, a: Any, b: Any) -> Any:
     return ufunc(decoded(a), decoded(b))
 
 
-def _by_table(ufunc: Any, inputs: tuple[Any, ...]) -> LPArray | None:
+def by_table(ufunc: Any, inputs: tuple[Any, ...]) -> LPArray | None:
     """A function of one array on one grid (other inputs scalars) through a table of all its codes, if that applies."""
     arrays = [x for x in inputs if isinstance(x, LPArray)]
     if len(arrays) != 1 or any(np.size(v) != 1 or np.ndim(v) > arrays[0].ndim for v in inputs if v is not arrays[0]):
@@ -211,21 +214,34 @@ def _by_table(ufunc: Any, inputs: tuple[Any, ...]) -> LPArray | None:
     row = _result_grid.image(ufunc, arguments, x.format, float(x._scale), float(x._offset))
     if row is None:  # some code has no finite image, and with it no bound: the values decide
         return None
-    values, scale, offset = row
+    _, fmt, scale, offset = row
     if result == "keep":
-        scale, offset = float(x._scale), float(x._offset)
+        fmt, scale, offset = x.format, float(x._scale), float(x._offset)
     target = x._like(np.empty(x.shape, x.codes.dtype), np.array(scale), np.array(offset))
+    target.format = fmt
     if not _tables.applies(policy):
         with np.errstate(all="ignore"):
             exact = ufunc(*(decoded(x) if v is None else v for v in arguments))
         codec.run(codec.COPY, exact, None, target.operand(), policy, f"np.{ufunc.__name__}")
         return target
-    table = np.zeros(1 << (8 * x.itemsize), x.codes.dtype)
-    images = np.empty(values.shape, x.codes.dtype)
-    codec.run(codec.COPY, values, None, (images, *target.operand()[1:]), policy, f"np.{ufunc.__name__}")
-    table[x.format.all_codes()] = images  # a negative code indexes from the end: two's complement
+    source = x.format, float(x._scale), float(x._offset)
+    table = _code_table(ufunc, arguments, source, (fmt, scale, offset), policy.rounding, policy.overflow)
     if x.itemsize == 1 and x.codes.flags.c_contiguous:
         _tables.map8(x.codes, table, target.codes)
     else:
         np.take(table, x.codes, out=target.codes, mode="wrap")
     return target
+
+
+@lru_cache(maxsize=64)
+def _code_table(ufunc: Any, arguments: Any, source: Any, target: Any, mode: Any, overflow: Any) -> np.ndarray:
+    """Code of the result for every code of the argument that is None, by the bytes or words of the codes."""
+    row = _result_grid.image(ufunc, arguments, *source)
+    assert row is not None  # the caller has seen it
+    fmt, scale, offset = target
+    images = np.empty(row[0].shape, fmt.storage)
+    operand = images, scale * fmt.unit, offset, fmt.kernel
+    codec.run(codec.COPY, row[0], None, operand, Policy(mode, overflow), f"np.{ufunc.__name__}")
+    table = np.zeros(1 << (8 * fmt.storage.itemsize), fmt.storage)
+    table[source[0].all_codes()] = images  # a negative code indexes from the end: two's complement
+    return table

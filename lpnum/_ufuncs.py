@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from lpnum import _ordering, _plans, _result_grid, _tables, codec, grid, linalg
-from lpnum._ufunc_call import ARITHMETIC, Elementwise, call, decoded, kind_of, plain_input, refusal
+from lpnum._ufunc_call import ARITHMETIC, Elementwise, by_table, call, decoded, kind_of, plain_input, refusal
 from lpnum.array import LPArray
 
+_HARMLESS = {np.add, np.subtract, np.multiply}  # finite inputs give finite results
 _EXTREMES = {np.maximum, np.minimum, np.fmax, np.fmin}
 
 
@@ -98,7 +99,7 @@ def _run(ufunc: Any, inputs: tuple[Any, ...], out: Any, where: Any) -> Any:
 
 
 def _call_where(ufunc: Any, inputs: tuple[Any, ...], where: Any) -> Any:
-    """The function of the selected elements only, which alone choose the grid; the others are left at code 0."""
+    """The function of the selected elements, which alone choose the grid; the others are left at code 0."""
     where = np.asarray(where)
     if where.dtype != bool:
         raise TypeError(f"np.{ufunc.__name__}: where= must be a boolean array, not of dtype {where.dtype}")
@@ -107,7 +108,19 @@ def _call_where(ufunc: Any, inputs: tuple[Any, ...], where: Any) -> Any:
         return ufunc(*(decoded(x) for x in inputs), out=np.zeros(shape, bool), where=where)
     mask = np.broadcast_to(where, shape)
     arrays = [x for x in inputs if isinstance(x, LPArray)]
-    if ufunc in ARITHMETIC and len(arrays) == 2 and any(m.ndim for x in arrays for m in (x._scale, x._offset)):
+    scalar = all(m.ndim == 0 for x in arrays for m in (x._scale, x._offset))
+    whole = None
+    if (
+        scalar and kind_of(ufunc) == "d" and _tables.applies(arrays[0].policy())
+    ):  # then what is left out can be computed without harm
+        if arrays[0].shape == shape:
+            whole = by_table(ufunc, inputs)
+        if whole is None and ufunc in _HARMLESS and len(arrays) == 2 and 4 * np.count_nonzero(mask) > mask.size:
+            whole = call(ufunc, inputs)
+    if whole is not None:
+        np.copyto(whole.codes, 0, where=~mask)
+        return whole
+    if not scalar and ufunc in ARITHMETIC and len(arrays) == 2:
         target = _result_grid.arithmetic(ufunc, arrays[0], arrays[1], shape)
         if target is not None:  # the grid follows the channels, whatever is selected
             values = np.array(np.broadcast_to(target._offset, shape))

@@ -520,3 +520,12 @@ def test_a_scale_without_exact_multiples_in_float64_is_recognized():
     np.testing.assert_allclose(values_of(np.abs(x)), np.abs(values_of(x)), rtol=1e-14, atol=1e-13)
     testing.assert_same(np.maximum(x, 0), lpnum.from_codes(np.maximum(x.codes, 0), scale=np.maximum(x, 0).scale))
     np.testing.assert_allclose(np.maximum(x, 0).scale, 0.1, rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", [*EXACT, "exp"])
+def test_cover_holds_for_formats_with_a_binary_point_too(name):
+    function = EXACT.get(name, np.exp)
+    x = lpnum.from_codes(np.arange(-128, 128), lpnum.fixed(8, frac=4))
+    with lpnum.context(result="cover"):
+        result = function(x)
+    assert_rounded(result, function(values_of(x)))

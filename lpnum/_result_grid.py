@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lpnum import codec
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, FloatFormat, Format, promote
 from lpnum.scaling import calibrate, cover
@@ -181,14 +182,75 @@ def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, clo
     return _new(first, values.shape, fmt, scale, offset, dtype)
 
 
-def _pair_grid(ufunc: np.ufunc, a: LPArray, b: LPArray, fmt: Format) -> tuple[Format, float, float] | None:
+def _reach(x: Any) -> tuple[Any, Any]:
+    """Bounds of what an LPArray can hold, or of the finite values of a plain array."""
+    if isinstance(x, LPArray):
+        ends = x._offset + x._scale * x.format.min, x._offset + x._scale * x.format.max
+        return np.minimum(*ends), np.maximum(*ends)
+    finite = np.asarray(x, np.float64)
+    finite = finite[np.isfinite(finite)]
+    return (finite.min(), finite.max()) if finite.size else (np.inf, -np.inf)
+
+
+def _holds(x: LPArray, values: Any) -> bool:
+    """Whether no value leaves the grid of `x`; half a step beyond the end still rounds to it."""
+    low, high = _reach(x)
+    margin = 0.0 if isinstance(x.format, FloatFormat) else 0.5 * np.abs(_step(x))
+    smallest, largest = _reach(values)
+    return bool((smallest >= low - margin).all() and (largest <= high + margin).all())
+
+
+def union(options: list[Any], shape: tuple[int, ...]) -> LPArray:
+    """Empty array of a shape that can hold every option: LPArrays, and plain numbers or arrays (at least one LPArray).
+
+    Equal grids that hold the plain values are kept, and so are float formats, which have a range of their own.
+    Otherwise the grid covers the ranges of the grids and the plain values ("cover"; "keep" insists on equal grids).
+    """
+    arrays = [x for x in options if isinstance(x, LPArray)]
+    plain = [x for x in options if not isinstance(x, LPArray)]
+    first = arrays[0]
+    dtype = np.result_type(*(x.dtype for x in arrays))
+    policy = first.policy().result
+    equal = all(first.same_grid(x) for x in arrays[1:])
+    fits = first._scale.ndim == first._offset.ndim == 0 or np.broadcast_shapes(first.shape, shape) == shape
+    own_range = not first.format.calibrated
+    if equal and fits and (policy == "keep" or own_range or all(_holds(first, v) for v in plain)):
+        scale, offset = (_common(m, len(shape)).copy() for m in (first._scale, first._offset))
+        return _new(first, shape, first.format, scale, offset, dtype)
+    if policy in ("keep", "exact"):
+        raise ValueError(f"result={policy!r} needs arrays of equal format, scale and offset; see x.rescale")
+    fmt = first.format
+    for x in arrays[1:]:
+        fmt = promote(fmt, x.format)
+    bounds = [tuple(_common(np.asarray(b), len(shape)) for b in _reach(x)) for x in options]
+    low, high = bounds[0]
+    for smallest, largest in bounds[1:]:
+        low, high = np.minimum(low, smallest), np.maximum(high, largest)
+    return _new(first, shape, _calibrated(fmt), *cover(low, high, _calibrated(fmt)), dtype)
+
+
+def place(values: Any, first: LPArray, where: str) -> LPArray:
+    """A plain array in the format of `first`: on its grid where that is one and holds it, else on one of its own."""
+    values = codec.as_float_array(values, where)
+    keep = first._scale.ndim == first._offset.ndim == 0 and (not first.format.calibrated or _holds(first, values))
+    if keep:
+        scale, offset = first._scale.copy(), first._offset.copy()
+    else:
+        bounded = isinstance(first.format, FloatFormat) or first.format.signed or not (values < 0).any()
+        scale, offset = map(np.asarray, calibrate(values, first.format, "absmax" if bounded else "minmax"))
+    new = _new(first, values.shape, first.format, scale, offset, first.dtype)
+    new._write(values, where)
+    return new
+
+
+def _pair_grid(ufunc: Any, a: LPArray, b: LPArray, fmt: Format) -> tuple[Format, float, float] | None:
     """Cover of the image of all pairs of codes, for two arrays of at most 8 bits with scalar grids."""
     if any(m.ndim for x in (a, b) for m in (x._scale, x._offset)) or max(a.format.bits, b.format.bits) > 8:
         return None
-    bounds = _pair_bounds(
-        ufunc, a.format, float(a._scale), float(a._offset), b.format, float(b._scale), float(b._offset)
-    )
-    return None if bounds is None else (_calibrated(fmt), *cover(*bounds, _calibrated(fmt)))
+    fmt = _calibrated(fmt)
+    grids = ((x.format, float(x._scale), float(x._offset)) for x in (a, b))
+    covering = _pair_image(ufunc, fmt, *(part for grid in grids for part in grid))
+    return None if covering is None else (fmt, *covering)
 
 
 def _values(fmt: Format, scale: float, offset: float) -> np.ndarray:
@@ -197,22 +259,54 @@ def _values(fmt: Format, scale: float, offset: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _pair_bounds(ufunc: np.ufunc, *grids: Any) -> tuple[float, float] | None:
+def _pair_image(ufunc: Any, fmt: Format, *grids: Any) -> tuple[float, float] | None:
+    """The grid that covers the results for all pairs of codes; None if one is not finite."""
     with np.errstate(all="ignore"):
         values = ufunc.outer(_values(*grids[:3]), _values(*grids[3:]))
-    return (float(values.min()), float(values.max())) if np.isfinite(values).all() else None
+    return _covering(values, fmt) if np.isfinite(values).all() else None
+
+
+# Results that are multiples of one number come from float64 arithmetic; this is how far they may be off.
+_LATTICE_TOLERANCE = 2.0**-40
+
+
+def _covering(values: np.ndarray, fmt: Format) -> tuple[float, float]:
+    """The smallest grid that covers finite values; one that holds them all exactly, if there is one.
+
+    Exactly: the values are multiples of a number (all that `floor`, `abs` or ``maximum(x, 0)`` can give), and there are
+    codes enough for the multiples between the ends.
+    """
+    low, high = float(values.min()), float(values.max())
+    distinct = np.unique(values)
+    if isinstance(fmt, FloatFormat) or not 2 <= distinct.size <= fmt.code_max - fmt.code_min + 1:
+        return cover(low, high, fmt)
+    count = np.rint((high - low) / np.diff(distinct).min())
+    if not count <= fmt.code_max - fmt.code_min:
+        return cover(low, high, fmt)
+    step = (high - low) / count
+    multiples = (distinct - low) / step
+    if np.abs(multiples - np.rint(multiples)).max() > _LATTICE_TOLERANCE * count:
+        return cover(low, high, fmt)
+    first = np.rint(low / step)
+    last = first + count
+    centered = abs(low - first * step) <= _LATTICE_TOLERANCE * (abs(low) + step)  # 0 is one of the multiples
+    finer = min(fmt.code_max / last if last > 0 else np.inf, fmt.code_min / first if first < 0 else np.inf)
+    if not centered or finer < 1:
+        centered, finer = False, (fmt.code_max - fmt.code_min) / count
+    step /= 2.0 ** np.floor(np.log2(finer))  # codes to spare; a power of two rounds nothing
+    return float(step / fmt.unit), 0.0 if centered else float(low - step * fmt.code_min)
 
 
 @lru_cache(maxsize=64)
 def image(
-    ufunc: np.ufunc, arguments: tuple[float | None, ...], fmt: Format, scale: float, offset: float
-) -> tuple[np.ndarray, float, float] | None:
+    ufunc: Any, arguments: tuple[float | None, ...], fmt: Format, scale: float, offset: float
+) -> tuple[np.ndarray, Format, float, float] | None:
     """Values of the function at all codes (the argument that is None), and the grid that covers them."""
     values = _values(fmt, scale, offset)
     with np.errstate(all="ignore"):
         values = ufunc(*(values if v is None else v for v in arguments))
     if isinstance(fmt, FloatFormat):
-        return None if np.isnan(values).any() and fmt.nan_code is None else (values, scale, offset)
+        return None if np.isnan(values).any() and fmt.nan_code is None else (values, fmt, scale, offset)
     if not np.isfinite(values).all():
         return None
-    return values, *cover(values.min(), values.max(), _calibrated(fmt) if not fmt.calibrated else fmt)
+    return values, _calibrated(fmt), *_covering(values, _calibrated(fmt))

@@ -420,7 +420,7 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         from lpnum import _array_functions
 
-        return _array_functions.dispatch(func, types, args, kwargs)
+        return _array_functions.dispatch(func, types, args, kwargs, self)
 
     def __reduce__(self) -> Any:
         state = (self.codes, self.format, self.scale, self.offset, self.dtype, self.rounding, self.overflow, self.rng)

@@ -57,7 +57,37 @@ def take(meta: np.ndarray, shape: tuple[int, ...], index: Any) -> np.ndarray:
     """Metadata of ``codes[index]``."""
     if meta.ndim == 0:
         return meta
-    return compact(np.asarray(full(meta, shape)[index]))
+    chosen = np.asarray(full(meta, shape)[index])
+    return compact(chosen) if np.may_share_memory(chosen, meta) else smallest(chosen)
+
+
+def smallest(meta: np.ndarray) -> np.ndarray:
+    """Compact form of metadata that was moved element by element: axes of equal values get length 1.
+
+    Repetition shows as a stride of 0 in views only; copies have to be compared.
+    """
+    if meta.ndim == 0 or meta.size == 0:
+        return meta
+    repeats = [True] * meta.ndim
+    for axis, n in enumerate(meta.shape):
+        head = meta[(slice(None),) * axis + (slice(0, 1),)]
+        repeats[axis] = n == 1 or bool((meta == head).all())
+        if repeats[axis]:
+            meta = head
+    return np.array(meta[(0,) * meta.ndim] if all(repeats) else meta)
+
+
+def along(meta: np.ndarray, shape: tuple[int, ...], apply: Any) -> np.ndarray:
+    """Metadata after a function that only moves elements, `apply`, has acted on the codes."""
+    if meta.ndim == 0:
+        return meta
+    moved = np.asarray(apply(full(meta, shape)))
+    return compact(moved) if np.may_share_memory(moved, meta) else smallest(moved)
+
+
+def varies(meta: np.ndarray, axis: int) -> bool:
+    """Whether elements along an axis have metadata of their own."""
+    return meta.ndim > 0 and meta.shape[axis] > 1
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -32,7 +32,7 @@ def ufuncs(nin: int, result: str) -> list[np.ufunc]:
 
 
 UNARY, TESTS = ufuncs(1, "d"), ufuncs(1, "?")
-KEEP_CODES = {np.negative, np.positive}  # exact on another grid, or a copy: codes, NaN among them, stay
+KEEP_CODES = {np.negative, np.positive, np.conjugate}  # exact on another grid, or a copy: codes, NaN among them, stay
 
 
 @pytest.fixture(autouse=True)

@@ -65,7 +65,7 @@ def quantize(
         rng = CounterRNG() if policy.rng is None else policy.rng
         seed, stream = rng.seed, rng.next_stream()
     mode = ROUNDING_MODES.index(policy.rounding or "nearest-even")
-    overflow = codec._OVERFLOW_NUMBER[policy.overflow or "clamp"]
+    overflow = codec.OVERFLOW_NUMBER[policy.overflow or "clamp"]
     counter = rounding.counting()
     status, events = kernels.quantize_blocks(
         fmt.kernel,

@@ -16,20 +16,47 @@ enum { HAS_INFINITY = 1, HAS_NAN = 2 };
 
 /* ---- the largest magnitude ---------------------------------------------------------------------------------------- */
 
+/* The largest magnitude as bits, special values included. */
+static inline uint32_t largest_bits_float(const float *restrict x, size_t n) {
+    uint32_t most = 0;
+    size_t i = 0;
+#if LPNUM_X86 && LPNUM_LEVEL == 2
+    __m512i lanes = _mm512_setzero_si512();
+    const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
+    for (; i + 16 <= n; i += 16) lanes = _mm512_max_epi32(lanes, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
+    most = (uint32_t)_mm512_reduce_max_epi32(lanes);
+#elif LPNUM_X86 && LPNUM_LEVEL == 1
+    __m256i lanes = _mm256_setzero_si256();
+    const __m256i magnitude = _mm256_set1_epi32(0x7FFFFFFF);
+    for (; i + 8 <= n; i += 8)
+        lanes = _mm256_max_epi32(lanes, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(x + i)), magnitude));
+    __m128i half = _mm_max_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+    half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4E));
+    most = (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(half, _mm_shuffle_epi32(half, 0xB1)));
+#endif
+    for (; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof(bits));
+        bits &= 0x7FFFFFFF;
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
+static inline uint64_t largest_bits_double(const double *restrict x, size_t n) {
+    uint64_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t bits = bits_of_f64(x[i]) & ((uint64_t)-1 >> 1);
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
+enum { LANES16 = 16 }; /* blocks are short: loops of a known length become whole registers */
+
 #define LARGEST_BITS(type, uint, infinity)                                                \
-    static inline uint largest_bits_##type(const type *restrict x, size_t n) {           \
-        uint most = 0;                                                                    \
-        for (size_t i = 0; i < n; i++) {                                                  \
-            uint bits;                                                                    \
-            memcpy(&bits, &x[i], sizeof(bits));                                           \
-            bits &= (uint)-1 >> 1;                                                        \
-            most = bits > most ? bits : most;                                             \
-        }                                                                                 \
-        return most;                                                                      \
-    }                                                                                     \
-    /* without NaN, and without infinities unless `infinities` */                         \
-    static inline uint largest_kept_##type(const type *restrict x, size_t n, int infinities) { \
-        const uint limit = infinity + (infinities ? 1 : 0);                               \
+    /* largest magnitude as bits, of those below the limit */                             \
+    static inline uint largest_below_##type(const type *restrict x, size_t n, uint limit) { \
         uint most = 0;                                                                    \
         for (size_t i = 0; i < n; i++) {                                                  \
             uint bits;                                                                    \
@@ -55,8 +82,8 @@ enum { HAS_INFINITY = 1, HAS_NAN = 2 };
             has[b] = 0;                                                                   \
             if (bits >= infinity) {                                                       \
                 has[b] = bits > infinity ? HAS_NAN : 0;                                   \
-                if (largest_kept_##type(block, length, 1) == infinity) has[b] |= HAS_INFINITY; \
-                bits = largest_kept_##type(block, length, infinities);                    \
+                if (largest_below_##type(block, length, infinity + 1) == infinity) has[b] |= HAS_INFINITY; \
+                bits = largest_below_##type(block, length, infinity + (infinities ? 1 : 0)); \
                 any |= has[b];                                                            \
             }                                                                             \
             most[b] = magnitude_##type(bits);                                             \
@@ -69,8 +96,8 @@ LARGEST_BITS(double, uint64_t, 0x7FF0000000000000ull)
 #undef LARGEST_BITS
 
 static double largest_finite(const void *x, int dtype, size_t n) {
-    return dtype == LPNUM_F32 ? magnitude_float(largest_kept_float((const float *)x, n, 0))
-                              : magnitude_double(largest_kept_double((const double *)x, n, 0));
+    return dtype == LPNUM_F32 ? magnitude_float(largest_below_float((const float *)x, n, 0x7F800000u))
+                              : magnitude_double(largest_below_double((const double *)x, n, 0x7FF0000000000000ull));
 }
 
 /* ---- scales ------------------------------------------------------------------------------------------------------- */
@@ -170,6 +197,14 @@ static inline float f32_of_bits(uint32_t bits) {
     return v;
 }
 
+/* y <- x * a * b */
+static inline void scale_floats(const float *restrict x, float a, float b, float *restrict y, size_t n) {
+    size_t i = 0;
+    for (; i + LANES16 <= n; i += LANES16)
+        for (size_t k = i; k < i + LANES16; k++) y[k] = x[k] * a * b;
+    for (; i < n; i++) y[i] = x[i] * a * b;
+}
+
 /* Fixed-point codes of y * inverse_unit, y without NaN. words: NULL for nearest-even. */
 static void fixed_elements_f32(const float *restrict y, float inverse_unit, uint8_t *restrict codes, const uint16_t *restrict words,
                                int random_bits, size_t n, const lpnum_format *f) {
@@ -200,7 +235,7 @@ static int powers_f32_applies(const lpnum_block_format *f, const lpnum_policy *p
 
 static int boundaries_f32_applies(const lpnum_block_format *f, const lpnum_policy *p) {
     const lpnum_format *g = f->element;
-    if (!g->is_float || !g->zero || !g->sign_mask || !g->negative_zero || g->finite_max > 7) return 0;
+    if (!g->is_float || !g->zero || !g->sign_mask || !g->negative_zero || g->finite_max > 7 || f->block > GROUP) return 0;
     return p->rounding == LPNUM_NEAREST_EVEN && p->overflow == LPNUM_CLAMP && !p->count;
 }
 
@@ -208,7 +243,7 @@ static int boundaries_f32_applies(const lpnum_block_format *f, const lpnum_polic
 static int group_by_powers(const lpnum_block_format *f, const float *restrict x, const double *restrict scales, size_t blocks,
                            uint8_t *restrict codes, uint64_t index, const lpnum_policy *p) {
     float y[GROUP];
-    uint16_t words[GROUP + 16];
+    uint16_t words[GROUP + 80]; /* the codec reads whole registers */
     const int stochastic = p->rounding == LPNUM_STOCHASTIC;
     const size_t total = blocks * f->block;
     for (size_t first = 0; first < total; first += GROUP) { /* more than once only for a block longer than GROUP */
@@ -216,7 +251,7 @@ static int group_by_powers(const lpnum_block_format *f, const float *restrict x,
         const size_t skip = (size_t)((index + first) % 8);
         for (size_t b = 0; b * length < n; b++) {
             const float inverse = (float)(1.0 / scales[b]);
-            for (size_t i = b * length; i < (b + 1) * length; i++) y[i] = x[first + i] * inverse;
+            scale_floats(x + first + b * length, inverse, 1.0f, y + b * length, length);
         }
         if (stochastic) ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, (index + first) / 8, (skip + n + 7) / 8);
         const uint16_t *w = stochastic ? words + skip : NULL;
@@ -234,7 +269,7 @@ static int group_by_powers(const lpnum_block_format *f, const float *restrict x,
 static void group_by_boundaries(const lpnum_block_format *f, const float *restrict x, const double *restrict scales,
                                 size_t blocks, uint8_t *restrict codes) {
     const int largest = f->element->finite_max, sign_mask = f->element->sign_mask;
-    int32_t boundaries[7][GROUP];
+    int32_t boundaries[7][GROUP], wide[GROUP];
     for (int k = 0; k < 7; k++) {
         const int used = k < largest;
         const double middle = used ? 0.5 * (float_value(f->element, k) + float_value(f->element, k + 1)) : 1.0;
@@ -250,14 +285,17 @@ static void group_by_boundaries(const lpnum_block_format *f, const float *restri
     for (size_t b = 0; b < blocks; b++) {
         const int32_t b0 = boundaries[0][b], b1 = boundaries[1][b], b2 = boundaries[2][b], b3 = boundaries[3][b];
         const int32_t b4 = boundaries[4][b], b5 = boundaries[5][b], b6 = boundaries[6][b];
-        for (size_t i = b * f->block; i < (b + 1) * f->block; i++) {
+        const float *values = x + b * f->block;
+        int32_t *out = wide + b * f->block;
+        for (size_t i = 0; i < f->block; i++) {
             int32_t bits;
-            memcpy(&bits, &x[i], sizeof(bits));
+            memcpy(&bits, &values[i], sizeof(bits));
             const int32_t a = bits & 0x7FFFFFFF;
             const int32_t code = (a >= b0) + (a >= b1) + (a >= b2) + (a >= b3) + (a >= b4) + (a >= b5) + (a >= b6);
-            codes[i] = (uint8_t)(code + (bits < 0 ? sign_mask : 0));
+            out[i] = code + (bits >> 31 & sign_mask);
         }
     }
+    for (size_t i = 0; i < blocks * f->block; i++) codes[i] = (uint8_t)wide[i];
 }
 
 /* ---- a group, all blocks ------------------------------------------------------------------------------------------ */
@@ -354,25 +392,21 @@ static void look_up_16(const uint8_t *restrict codes, const float *restrict tabl
     for (; i < n; i++) out[i] = table[codes[i]] * scale * tensor_scale;
 }
 
-static void scale_f32(float *restrict v, float scale, float tensor_scale, size_t n) {
-    for (size_t i = 0; i < n; i++) v[i] = v[i] * scale * tensor_scale;
-}
-
-enum { DECODE_GROUP = 8192 }; /* map8_f32 prepares its table at every call */
+enum { DECODE_GROUP = 4096 }; /* long: map8_f32 prepares its table at every call */
 
 /* Values in float32 where table * scale is exact in it, so that only the product with the tensor scale rounds. */
 static void dequantize_f32(const lpnum_block_format *f, const uint8_t *codes, const uint8_t *scales, size_t n_blocks,
                            float tensor_scale, float *out) {
     const size_t total = n_blocks * f->block;
     uint8_t unpacked[DECODE_GROUP];
-    float table[256];
+    float table[256], unscaled[DECODE_GROUP];
     for (int c = 0; c < 256; c++) table[c] = (float)f->values[c];
     for (size_t first = 0; first < total; first += DECODE_GROUP) {
         const size_t n = total - first < DECODE_GROUP ? total - first : DECODE_GROUP;
         if (f->packed)
             unpack4(codes + first / 2, unpacked, n, 0);
         else
-            map8_f32(codes + first, table, out + first, n);
+            map8_f32(codes + first, table, unscaled, n);
         for (size_t i = first; i < first + n;) {
             const size_t block = i / f->block, end = (block + 1) * f->block;
             const size_t m = (end < first + n ? end : first + n) - i;
@@ -380,7 +414,7 @@ static void dequantize_f32(const lpnum_block_format *f, const uint8_t *codes, co
             if (f->packed)
                 look_up_16(unpacked + (i - first), table, scale, tensor_scale, out + i, m);
             else
-                scale_f32(out + i, scale, tensor_scale, m);
+                scale_floats(unscaled + (i - first), scale, tensor_scale, out + i, m);
             i += m;
         }
     }

@@ -4,6 +4,14 @@
  */
 #include <string.h>
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LPNUM_LITTLE_ENDIAN 1
+#else
+#define LPNUM_LITTLE_ENDIAN 0
+#endif
+
+enum { PACK_BLOCK = 4096 };
+
 /* out (OUT): (n + 1) / 2 bytes; the last high half is 0 if n is odd. Returns 0 if a code does not fit in four bits. */
 static int pack4(const uint8_t *restrict codes, uint8_t *restrict out, size_t n, int is_signed) {
     const uint8_t bias = is_signed ? 8 : 0; /* moves the allowed range to 0..15 */
@@ -36,13 +44,26 @@ static int pack4(const uint8_t *restrict codes, uint8_t *restrict out, size_t n,
     }
     if (!_mm256_testz_si256(seen, _mm256_set1_epi8((char)0xF0))) outside = 0xF0;
 #endif
-    for (; i + 2 <= n; i += 2) {
-        outside |= (uint8_t)(codes[i] + bias) | (uint8_t)(codes[i + 1] + bias);
-        out[i / 2] = (uint8_t)((codes[i] & 15) | codes[i + 1] << 4);
-    }
-    if (i < n) {
-        outside |= (uint8_t)(codes[i] + bias);
-        out[i / 2] = codes[i] & 15;
+    while (i < n) { /* two loops over what the first-level cache holds: compilers vectorize each */
+        const size_t end = n - i < PACK_BLOCK ? n : i + PACK_BLOCK;
+        for (size_t k = i; k < end; k++) outside |= (uint8_t)(codes[k] + bias);
+#if LPNUM_LITTLE_ENDIAN
+        const size_t pairs = (end - i) / 2;
+        const uint8_t *restrict source = codes + i;
+        uint8_t *restrict target = out + i / 2;
+        for (size_t k = 0; k < pairs; k++) { /* a pair as a 16-bit number: 0x0H0L -> 0xHL */
+            uint16_t pair;
+            memcpy(&pair, source + 2 * k, 2);
+            pair &= 0x0F0F;
+            target[k] = (uint8_t)(pair | pair >> 4);
+        }
+        i += 2 * pairs;
+#endif
+        for (; i + 2 <= end; i += 2) out[i / 2] = (uint8_t)((codes[i] & 15) | codes[i + 1] << 4);
+        if (i < end) {
+            out[i / 2] = codes[i] & 15;
+            i++;
+        }
     }
     return !(outside & 0xF0);
 }
@@ -65,6 +86,17 @@ static void unpack4(const uint8_t *restrict packed, uint8_t *restrict codes, siz
         const __m256i c = _mm256_and_si256(_mm256_or_si256(wide, _mm256_slli_epi16(wide, 4)), halves);
         _mm256_storeu_si256((__m256i *)(codes + i), _mm256_sub_epi8(_mm256_xor_si256(c, signs), signs));
     }
+#endif
+#if LPNUM_LITTLE_ENDIAN
+    const size_t pairs = (n - i) / 2;
+    const uint8_t *restrict source = packed + i / 2;
+    uint8_t *restrict target = codes + i;
+    for (size_t k = 0; k < pairs; k++) { /* 0xHL -> 0x0H0L; times 30, bit 3 is repeated in bits 4 to 7 */
+        const uint16_t wide = source[k], pair = (uint16_t)((wide | wide << 4) & 0x0F0F);
+        const uint16_t extended = (uint16_t)(pair | (pair & sign * 0x0101) * 30);
+        memcpy(target + 2 * k, &extended, 2);
+    }
+    i += 2 * pairs;
 #endif
     for (; i + 2 <= n; i += 2) {
         codes[i] = (uint8_t)(((packed[i / 2] & 15) ^ sign) - sign);

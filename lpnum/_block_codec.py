@@ -1,4 +1,4 @@
-"""Between values and block arrays: validation, policies and errors around the block kernels; indices in whole blocks."""
+"""Between values and block arrays: validation, policies and errors around the kernels; indices in whole blocks."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def quantize(
     return codes, scale_codes
 
 
-def _raise(status: int, events: tuple[int, ...], rows: tuple[int, ...], axis: int, fmt: BlockFormat, where: str) -> None:
+def _raise(
+    status: int, events: tuple[int, ...], rows: tuple[int, ...], axis: int, fmt: BlockFormat, where: str
+) -> None:
     total, overflow, _, _, invalid, first_overflow, first_invalid = events
 
     def index(flat: int) -> Any:
@@ -97,8 +99,8 @@ def _raise(status: int, events: tuple[int, ...], rows: tuple[int, ...], axis: in
 
     if status & _GOT_INVALID and not fmt.element.code_min and fmt.element.min >= 0:
         raise ValueError(
-            f"{where}: {invalid} values of {total} are negative or not numbers (first at index {index(first_invalid)}), "
-            f"which the unsigned elements of {fmt!r} cannot hold"
+            f"{where}: {invalid} values of {total} are negative or not numbers (first at index "
+            f"{index(first_invalid)}), which the unsigned elements of {fmt!r} cannot hold"
         )
     if status & _GOT_INVALID:
         raise ValueError(
@@ -128,7 +130,9 @@ class Part(NamedTuple):
 def parts(fmt: BlockFormat, shape: tuple[int, ...], axis: int, index: Any) -> Part:
     """Translate an index of elements into indices of codes and of scales."""
     items = list(index) if isinstance(index, tuple) else [index]
-    items = [i if i is None or i is Ellipsis or isinstance(i, slice) or _is_integer(i) else np.asarray(i) for i in items]
+    items = [
+        i if i is None or i is Ellipsis or isinstance(i, slice) or _is_integer(i) else np.asarray(i) for i in items
+    ]
     used = sum(_consumed(i) for i in items)
     if used > len(shape):
         raise IndexError(f"BlockArray: too many indices: {used} for {len(shape)} dimensions")

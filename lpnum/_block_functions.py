@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lpnum import codec
+from lpnum._block_creation import from_values
 from lpnum.array import LPArray
-from lpnum.block_array import BlockArray, from_values
+from lpnum.block_array import BlockArray
 
 _WIDE_REDUCTIONS = {np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin, np.logical_and, np.logical_or}
 
@@ -166,7 +167,9 @@ def _like_inputs(values: np.ndarray, inputs: tuple[Any, ...], name: str) -> Bloc
         if isinstance(other, BlockArray) and other.axis - other.ndim != axis:
             raise TypeError(f"{name}: the blocks run along different axes; use x.dequantize() of one")
     own = first._policy
-    settings = {} if own is None else {"rounding": own.rounding, "overflow": own.overflow, "rng": own.rng}
+    settings: dict[str, Any] = (
+        {} if own is None else {"rounding": own.rounding, "overflow": own.overflow, "rng": own.rng}
+    )
     new = from_values(values, first.format, axis=axis, **settings)
     new.dtype = _value_dtype(inputs)
     return new

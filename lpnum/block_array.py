@@ -14,14 +14,14 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from lpnum import _block_codec, codec, formats
 from lpnum._core import kernels
-from lpnum.array import LPArray, own_policy
+from lpnum.array import own_policy
 from lpnum.block_formats import BlockFormat
 from lpnum.packing import unpack
 from lpnum.random import CounterRNG
 from lpnum.rounding import Policy
 from lpnum.rounding import current as current_policy
 
-__all__ = ["BlockArray", "from_values", "zeros"]
+__all__ = ["BlockArray"]
 
 
 class BlockArray(NDArrayOperatorsMixin):
@@ -105,8 +105,8 @@ class BlockArray(NDArrayOperatorsMixin):
         rows, scales = np.moveaxis(given, axis, -1).view(np.uint8), np.moveaxis(scales, axis, -1)
         if rows.shape[:-1] != scales.shape[:-1] or rows.shape[-1] != scales.shape[-1] * fmt.block_bytes:
             raise ValueError(
-                f"BlockArray: codes of shape {given.shape} and scale codes of shape {np.shape(scale_codes)}; along axis "
-                f"{axis} a scale belongs to {fmt.block_bytes} bytes of codes, and the other axes are equal"
+                f"BlockArray: codes of shape {given.shape} and scale codes of shape {np.shape(scale_codes)}; along "
+                f"axis {axis} a scale belongs to {fmt.block_bytes} bytes of codes, and the other axes are equal"
             )
         if not fmt.packed and fmt.bits < 8:
             codec.as_codes(given.view(fmt.element.storage), fmt.element, "BlockArray")
@@ -261,7 +261,7 @@ class BlockArray(NDArrayOperatorsMixin):
         part = _block_codec.parts(self.format, self.shape, self.axis, index)
         if part.element is not None or part.copies:
             raise IndexError(
-                "BlockArray: only whole blocks can be written, by slices; the scale of a block depends on all its elements"
+                "BlockArray: only whole blocks can be written, by slices: a scale depends on all elements of its block"
             )
         self[index]._write(values, "BlockArray.__setitem__")
 
@@ -282,8 +282,8 @@ class BlockArray(NDArrayOperatorsMixin):
         order = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes or range(self.ndim)[::-1]
         order = [normalize_axis_index(int(k), self.ndim) for k in order]
         axis = order.index(self.axis)
-        parts = (np.moveaxis(part.transpose(order), axis, -1) for part in (self.codes, self.scale_codes))
-        return self._like(*parts, axis)
+        codes, scale_codes = (np.moveaxis(p.transpose(order), axis, -1) for p in (self.codes, self.scale_codes))
+        return self._like(codes, scale_codes, axis)
 
     @property
     def T(self) -> BlockArray:  # noqa: N802
@@ -291,21 +291,21 @@ class BlockArray(NDArrayOperatorsMixin):
         return self.transpose()
 
     def reshape(self, *shape: Any) -> BlockArray:
-        """The same elements in another shape, if blocks run along the last axis and it keeps a multiple of their length.
+        """The same elements in another shape, where blocks run along the last axis and stay whole.
 
         >>> lpnum.zeros((4, 64), lpnum.mxfp4).reshape(-1, 32).shape
         (8, 32)
         """
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        new = np.broadcast_to(0, self.shape).reshape(wanted).shape
+        new: tuple[int, ...] = np.broadcast_to(0, self.shape).reshape(wanted).shape
         if self.axis != self.ndim - 1 or not new or new[-1] % self.format.block:
             raise ValueError(
                 f"BlockArray.reshape: {self.shape} to {new} cuts blocks of {self.format.block} along axis {self.axis}; "
                 "use x.dequantize().reshape(...)"
             )
         blocks = new[-1] // self.format.block
-        parts = self._codes.reshape(*new[:-1], blocks * self.format.block_bytes), self._scale_codes.reshape(*new[:-1], blocks)
-        return self._like(*parts, len(new) - 1)
+        codes = self._codes.reshape(*new[:-1], blocks * self.format.block_bytes)
+        return self._like(codes, self._scale_codes.reshape(*new[:-1], blocks), len(new) - 1)
 
     def astype(self, dtype: Any, *, copy: bool = True) -> Any:
         """Convert to another block format (blocks along the same axis), to a format, or to a plain array.
@@ -315,11 +315,12 @@ class BlockArray(NDArrayOperatorsMixin):
         (LPArray([0., 1., 2., 3.], format=lpnum.float8_e4m3fn, scale=1), np.float32(16.0))
         """
         from lpnum import creation
+        from lpnum._block_creation import from_values
 
         fmt = formats.block_format(dtype)
         if fmt == self.format:
             return self.copy() if copy else self
-        settings = {"rounding": self.rounding, "overflow": self.overflow, "rng": self.rng}
+        settings: dict[str, Any] = {"rounding": self.rounding, "overflow": self.overflow, "rng": self.rng}
         if fmt is not None:
             new = from_values(self.dequantize(np.float64), fmt, axis=self.axis, **settings)
         elif formats.is_format(dtype):
@@ -391,63 +392,6 @@ class BlockArray(NDArrayOperatorsMixin):
 
     def __str__(self) -> str:
         return str(self.dequantize())
-
-
-def from_values(
-    obj: Any,
-    fmt: BlockFormat,
-    *,
-    scale: Any = None,
-    offset: Any = None,
-    axis: Any = None,
-    calibration: str = "absmax",
-    rounding: str | None = None,
-    overflow: str | None = None,
-    rng: Any = None,
-    nan: float | None = None,
-) -> BlockArray:
-    """`lpnum.array` for block formats: `scale` is the tensor scale, `axis` the axis along which blocks run (the last)."""
-    where = "lpnum.array"
-    if offset is not None or calibration != "absmax":
-        raise ValueError(f"{where}: {fmt!r} has no offset, and its scales follow the largest magnitudes of the blocks")
-    values = _block_codec.as_values(obj, where)
-    if values.ndim == 0:
-        raise ValueError(f"{where}: blocks run along an axis, and the value has none; use lpnum.array([value], ...)")
-    if isinstance(axis, tuple):
-        raise TypeError(f"{where}: blocks run along one axis, not {axis!r}")
-    where_blocks = normalize_axis_index(-1 if axis is None else axis, values.ndim)
-    if nan is not None:
-        if not np.isfinite(nan):
-            raise ValueError(f"nan: the replacement of NaN must be a finite number, not {nan!r}")
-        values = np.where(np.isnan(values), values.dtype.type(nan), values)
-    fmt.blocks_along(values.shape[where_blocks], where_blocks, where)
-    if scale is None:
-        factor = _block_codec.choose_tensor_scale(values, fmt)
-    else:
-        factor = _block_codec.check_tensor_scale(scale, fmt)
-    own = own_policy(rounding, overflow, rng)
-    policy = current_policy() if own is None else own.over(current_policy())
-    parts = _block_codec.quantize(values, fmt, where_blocks, factor, policy, where)
-    dtype = obj.dtype if isinstance(obj, BlockArray | LPArray) else values.dtype
-    return object.__new__(BlockArray)._set(*parts, fmt, where_blocks, factor, dtype, own)
-
-
-def zeros(shape: Any, fmt: BlockFormat, *, scale: Any = None, axis: int = -1, **policies: Any) -> BlockArray:
-    """`lpnum.zeros` for block formats: element codes and scale codes of the value 0, tensor scale 1 unless given."""
-    dims = np.broadcast_to(0, shape).shape
-    if not dims:
-        raise ValueError("lpnum.zeros: blocks run along an axis; a block array has at least one dimension")
-    axis = normalize_axis_index(axis, len(dims))
-    blocks = fmt.blocks_along(dims[axis], axis, "lpnum.zeros")
-    outer = dims[:axis] + dims[axis + 1 :]
-    smallest = int(fmt.scale_format.zero)  # scales are never 0
-    codes = np.zeros((*outer, blocks * fmt.block_bytes), np.uint8)
-    scale_codes = np.full((*outer, blocks), smallest, np.uint8)
-    factor = 1.0 if scale is None else _block_codec.check_tensor_scale(scale, fmt)
-    own = own_policy(policies.pop("rounding", None), policies.pop("overflow", None), policies.pop("rng", None))
-    if any(value is not None for value in policies.values()):
-        raise TypeError(f"lpnum.zeros: {', '.join(policies)} not supported for {fmt!r}")
-    return object.__new__(BlockArray)._set(codes, scale_codes, fmt, axis, factor, np.dtype(np.float64), own)
 
 
 def _unpickle(codes: np.ndarray, scale_codes: np.ndarray, fmt: BlockFormat, settings: dict[str, Any]) -> BlockArray:

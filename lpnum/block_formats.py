@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,15 @@ from lpnum.rounding import one_of
 __all__ = ["SCALE_ROUNDINGS", "BlockFormat", "named_blocks"]
 
 _FORMATS = formats.named()
-_E8M0, _E4M3FN = _FORMATS["float8_e8m0fnu"], _FORMATS["float8_e4m3fn"]
-assert isinstance(_E8M0, FloatFormat)
-assert isinstance(_E4M3FN, FloatFormat)
+
+
+def _float_format(name: str) -> FloatFormat:
+    fmt = _FORMATS[name]
+    assert isinstance(fmt, FloatFormat)
+    return fmt
+
+
+_POWERS_OF_TWO = _float_format("float8_e8m0fnu")
 SCALE_ROUNDINGS = ("floor", "nearest-even", "up", "ceil", "even")
 _TIE_DOWN, _TIE_UP, _TIE_EVEN = range(3)  # as in enum lpnum_tie
 _MAX_BLOCK = 1 << 20
@@ -51,7 +57,8 @@ class BlockFormat:
     scale_rounding scale                                       known as
     ============== =========================================== =================================================
     "floor"        absmax / 2^emax rounded down                OCP MX v1.0, section 6.3; FLOOR of torchao
-    "nearest-even" absmax / max rounded to nearest             conversions of ml_dtypes and ONNX; NVFP4
+    "nearest-even" absmax / max rounded to nearest, ties to    a plain conversion, as in ml_dtypes (ties up there)
+                   the even code                               and ONNX; NVFP4
     "up"           absmax / max rounded up                     cuBLAS; RCEIL of torchao: no element is clipped
     "ceil"         absmax / 2^emax rounded up                  CEIL of torchao
     "even"         "floor" of absmax rounded to the element's  EVEN of torchao and Quark
@@ -63,7 +70,8 @@ class BlockFormat:
     subnormal 2^-9 for float8_e4m3fn).
 
     Elements beyond the range go to the largest one (``overflow="clamp"``). The range of fixed-point elements is
-    symmetric: code -128 of mxint8 is read, but never written, so that quantizing what was quantized changes nothing.
+    symmetric: code -128 of mxint8 is read, but never written. So quantizing what was quantized changes nothing, where
+    scales are powers of two ("nearest-even" excepted, which may clip what it rounded).
     An element NaN stays one where the element format has NaN; else the scale becomes NaN, and with it the whole block.
 
     Examples
@@ -83,13 +91,13 @@ class BlockFormat:
 
     element: Format
     block: int = 32
-    scale_format: FloatFormat = _E8M0
+    scale_format: FloatFormat = _POWERS_OF_TWO
     scale_rounding: str = "floor"
     tensor_scale: bool = False
 
     def __post_init__(self) -> None:
         for name in ("element", "scale_format"):
-            fmt = formats.format(getattr(self, name))
+            fmt: Any = formats.format(getattr(self, name))
             if isinstance(fmt, BlockFormat):
                 raise TypeError(f"BlockFormat: {name} must be a format of single numbers, not {fmt!r}")
             object.__setattr__(self, name, fmt)
@@ -142,10 +150,9 @@ class BlockFormat:
             return f"lpnum.{name}"
         if standard is not None:
             return f"lpnum.{standard}.with_scale_rounding({self.scale_rounding!r})"
-        parts = [repr(self.element), str(self.block)]
-        for field in ("scale_format", "scale_rounding", "tensor_scale"):
-            if getattr(self, field) != getattr(BlockFormat, field):
-                parts.append(f"{field}={getattr(self, field)!r}")
+        given = {name: getattr(self, name) for name in ("scale_format", "scale_rounding", "tensor_scale")}
+        named = [f"{name}={value!r}" for name, value in given.items() if value != getattr(BlockFormat, name)]
+        parts = [repr(self.element), str(self.block), *named]
         return f"lpnum.BlockFormat({', '.join(parts)})"
 
     # ---- sizes -----------------------------------------------------------------------------------------------------
@@ -273,14 +280,14 @@ class BlockFormat:
     # ---- what only formats of single numbers have -------------------------------------------------------------------
 
     @property
-    def storage(self) -> NoReturn:
+    def storage(self) -> np.dtype:
         """Not defined: codes of a block format are nothing without their scales."""
         raise TypeError(
             f"{self!r} is a block format, whose codes need their scales: use lpnum.array(values, {self!r}), "
             f"or take its element format {self.element!r}"
         )
 
-    def all_codes(self) -> NoReturn:
+    def all_codes(self) -> Any:
         """Not defined; see ``element`` and ``scale_format``."""
         return self.storage
 
@@ -293,7 +300,7 @@ _NAMED_BLOCKS: dict[str, BlockFormat] = {
     "mxfp6_e3m2": BlockFormat(_FORMATS["float6_e3m2fn"]),
     "mxfp4": BlockFormat(_FORMATS["float4_e2m1fn"]),
     "mxint8": BlockFormat(FixedFormat(8, frac=6)),
-    "nvfp4": BlockFormat(_FORMATS["float4_e2m1fn"], 16, _E4M3FN, "nearest-even", True),
+    "nvfp4": BlockFormat(_FORMATS["float4_e2m1fn"], 16, _float_format("float8_e4m3fn"), "nearest-even", True),
 }
 _NAME_OF = {fmt: name for name, fmt in _NAMED_BLOCKS.items()}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import block_array, codec, formats, grid
+from lpnum import _block_creation, codec, formats, grid
 from lpnum.array import LPArray, own_policy, unwritten
 from lpnum.block_array import BlockArray
 from lpnum.formats import Format
@@ -52,8 +52,8 @@ def array(
     ----------
     obj : array_like of real numbers, or LPArray
     dtype : format, block format, name of one, or a NumPy dtype
-        A NumPy dtype makes a plain ndarray, as `numpy.array` does. A block format makes a `BlockArray`, with blocks along
-        `axis` (the last by default); `scale` is then the tensor scale, for formats that have one.
+        A NumPy dtype makes a plain ndarray, as `numpy.array` does. A block format makes a `BlockArray`, with blocks
+        along `axis` (the last by default); `scale` is then the tensor scale, for formats that have one.
     scale : float or array_like, optional
         Greater than 0, broadcasting to the values' shape (with `axis`, a 1-d array runs along it). Not given: chosen
         by `calibration`, or 1 for a format with a binary point.
@@ -91,7 +91,7 @@ def array(
     block = formats.block_format(dtype)
     if block is not None:
         grid_of_blocks = {"scale": scale, "offset": offset, "axis": axis, "calibration": calibration}
-        return block_array.from_values(
+        return _block_creation.from_values(
             obj, block, **grid_of_blocks, rounding=rounding, overflow=overflow, rng=rng, nan=nan
         )
     if not formats.is_format(dtype):
@@ -247,7 +247,7 @@ def zeros(
     """
     block = formats.block_format(dtype)
     if block is not None:
-        return block_array.zeros(
+        return _block_creation.zeros(
             shape, block, scale=scale, axis=axis, offset=offset, rounding=rounding, overflow=overflow, rng=rng
         )
     if not formats.is_format(dtype):
@@ -302,17 +302,17 @@ def _like(x: Any, dtype: Any, shape: Any) -> tuple[Any, dict[str, Any]]:
     return wanted, settings | {"rng": x.rng}
 
 
-def zeros_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
+def zeros_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None) -> Any:
     """Zeros with the shape, format, scale and policies of `x`; the values are 0, rounded to the grid."""
     return full_like(x, 0.0, dtype, shape=shape)
 
 
-def ones_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
+def ones_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None) -> Any:
     """Ones with the shape and grid of `x`."""
     return full_like(x, 1.0, dtype, shape=shape)
 
 
-def empty_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
+def empty_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None) -> Any:
     """Array with the shape, format and grid of `x` and codes of any value."""
     if isinstance(x, BlockArray):
         scale = x.tensor_scale if x.format.tensor_scale else None
@@ -329,7 +329,7 @@ def empty_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
     return new
 
 
-def full_like(x: LPArray, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+def full_like(x: LPArray | BlockArray, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
     """One value on the grid of `x`; calibrated on the value where that grid does not apply or cannot hold it."""
     new = empty_like(x, dtype, shape=shape)
     new[...] = fill_value

@@ -1,4 +1,4 @@
-"""4-bit codes two to a byte: the even element in the low half, as torch.float4_e2m1fn_x2 and the OCP formats have it."""
+"""4-bit codes two to a byte: the even element in the low half, as in torch.float4_e2m1fn_x2 and the OCP formats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from lpnum import formats
 from lpnum._core import kernels
-from lpnum.formats import FixedFormat, Format
+from lpnum.formats import FixedFormat
 
 __all__ = ["pack", "unpack"]
 
@@ -20,7 +20,7 @@ def _range_of(fmt_or_bits: Any, where: str) -> tuple[bool, int, int, str]:
             raise ValueError(f"{where}: codes of 4 bits are packed, not of {fmt_or_bits}")
         return False, 0, 15, "4 bits"
     fmt = formats.format(fmt_or_bits)
-    if not isinstance(fmt, Format) or fmt.bits != 4:
+    if fmt.storage.itemsize > 1 or fmt.bits != 4:  # a block format explains itself
         raise ValueError(f"{where}: codes of 4 bits are packed, and {fmt!r} has {fmt.bits}; its codes take a byte each")
     return isinstance(fmt, FixedFormat) and fmt.signed, fmt.code_min, fmt.code_max, repr(fmt)
 

@@ -1,10 +1,10 @@
 /* Block formats: elements of up to 8 bits that share a scale of up to 8 bits, value = tensor_scale * scale * element.
  *
- * Blocks are contiguous and follow each other. A group of them that fits the first-level cache goes through three steps:
- * the largest magnitudes, the scales, the elements. Scales that are powers of two take float32 elements through the
- * codec of float32 (x * 2^-k is exact, or so small that no rounding mode of that codec can tell); other scales compare
- * float32 with the boundaries between codes, rounded so that the comparison is exact. Everything else is float64, with
- * quotients rounded to odd, so that rounding them to an element is rounding the exact quotient.
+ * Blocks are contiguous and follow each other. A group of them that fits the first-level cache goes through three
+ * steps: the largest magnitudes, the scales, the elements. Scales that are powers of two take float32 elements through
+ * the codec of float32 (x * 2^-k is exact, or so small that no rounding mode of that codec can tell); other scales
+ * compare float32 with the boundaries between codes, rounded so that the comparison is exact. Everything else is
+ * float64, with quotients rounded to odd, so that rounding them to an element is rounding the exact quotient.
  */
 #include <float.h>
 #include <string.h>
@@ -14,7 +14,7 @@ enum { GROUP = 1024 };
 /* What a block contains besides finite numbers. */
 enum { HAS_INFINITY = 1, HAS_NAN = 2 };
 
-/* ---- the largest magnitude ---------------------------------------------------------------------------------------- */
+/* ---- the largest magnitude ------------------------------------------------------------------------------------- */
 
 /* The largest magnitude as bits, special values included. */
 static inline uint32_t largest_bits_float(const float *restrict x, size_t n) {
@@ -23,7 +23,8 @@ static inline uint32_t largest_bits_float(const float *restrict x, size_t n) {
 #if LPNUM_X86 && LPNUM_LEVEL == 2
     __m512i lanes = _mm512_setzero_si512();
     const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
-    for (; i + 16 <= n; i += 16) lanes = _mm512_max_epi32(lanes, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
+    for (; i + 16 <= n; i += 16)
+        lanes = _mm512_max_epi32(lanes, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
     most = (uint32_t)_mm512_reduce_max_epi32(lanes);
 #elif LPNUM_X86 && LPNUM_LEVEL == 1
     __m256i lanes = _mm256_setzero_si256();
@@ -54,41 +55,41 @@ static inline uint64_t largest_bits_double(const double *restrict x, size_t n) {
 
 enum { LANES16 = 16 }; /* blocks are short: loops of a known length become whole registers */
 
-#define LARGEST_BITS(type, uint, infinity)                                                \
-    /* largest magnitude as bits, of those below the limit */                             \
-    static inline uint largest_below_##type(const type *restrict x, size_t n, uint limit) { \
-        uint most = 0;                                                                    \
-        for (size_t i = 0; i < n; i++) {                                                  \
-            uint bits;                                                                    \
-            memcpy(&bits, &x[i], sizeof(bits));                                           \
-            bits &= (uint)-1 >> 1;                                                        \
-            bits = bits < limit ? bits : 0;                                               \
-            most = bits > most ? bits : most;                                             \
-        }                                                                                 \
-        return most;                                                                      \
-    }                                                                                     \
-    static inline double magnitude_##type(uint bits) {                                    \
-        type v;                                                                           \
-        memcpy(&v, &bits, sizeof(v));                                                     \
-        return (double)v;                                                                 \
-    }                                                                                     \
-    /* most (OUT): largest magnitude of each block; has (OUT): its special values. Returns all of those. */ \
-    static int largest_of_blocks_##type(const type *restrict x, size_t blocks, size_t length, int infinities, \
-                                        double *restrict most, uint8_t *restrict has) {   \
-        int any = 0;                                                                      \
-        for (size_t b = 0; b < blocks; b++) {                                             \
-            const type *block = x + b * length;                                           \
-            uint bits = largest_bits_##type(block, length);                               \
-            has[b] = 0;                                                                   \
-            if (bits >= infinity) {                                                       \
-                has[b] = bits > infinity ? HAS_NAN : 0;                                   \
-                if (largest_below_##type(block, length, infinity + 1) == infinity) has[b] |= HAS_INFINITY; \
-                bits = largest_below_##type(block, length, infinity + (infinities ? 1 : 0)); \
-                any |= has[b];                                                            \
-            }                                                                             \
-            most[b] = magnitude_##type(bits);                                             \
-        }                                                                                 \
-        return any;                                                                       \
+#define LARGEST_BITS(type, uint, infinity)                                                                             \
+    /* largest magnitude as bits, of those below the limit */                                                          \
+    static inline uint largest_below_##type(const type *restrict x, size_t n, uint limit) {                            \
+        uint most = 0;                                                                                                 \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            uint bits;                                                                                                 \
+            memcpy(&bits, &x[i], sizeof(bits));                                                                        \
+            bits &= ~(uint)0 >> 1;                                                                                   \
+            bits = bits < limit ? bits : 0;                                                                            \
+            most = bits > most ? bits : most;                                                                          \
+        }                                                                                                              \
+        return most;                                                                                                   \
+    }                                                                                                                  \
+    static inline double magnitude_##type(uint bits) {                                                                 \
+        type v;                                                                                                        \
+        memcpy(&v, &bits, sizeof(v));                                                                                  \
+        return (double)v;                                                                                              \
+    }                                                                                                                  \
+    /* most (OUT): largest magnitude of each block; has (OUT): its special values. Returns all of those. */            \
+    static int largest_of_blocks_##type(const type *restrict x, size_t blocks, size_t length, int infinities,          \
+                                        double *restrict most, uint8_t *restrict has) {                                \
+        int any = 0;                                                                                                   \
+        for (size_t b = 0; b < blocks; b++) {                                                                          \
+            const type *block = x + b * length;                                                                        \
+            uint bits = largest_bits_##type(block, length);                                                            \
+            has[b] = 0;                                                                                                \
+            if (bits >= infinity) {                                                                                    \
+                has[b] = bits > infinity ? HAS_NAN : 0;                                                                \
+                if (largest_below_##type(block, length, infinity + 1) == infinity) has[b] |= HAS_INFINITY;             \
+                bits = largest_below_##type(block, length, infinity + (infinities ? 1 : 0));                           \
+                any |= has[b];                                                                                         \
+            }                                                                                                          \
+            most[b] = magnitude_##type(bits);                                                                          \
+        }                                                                                                              \
+        return any;                                                                                                    \
     }
 
 LARGEST_BITS(float, uint32_t, 0x7F800000u)
@@ -100,10 +101,11 @@ static double largest_finite(const void *x, int dtype, size_t n) {
                               : magnitude_double(largest_below_double((const double *)x, n, 0x7FF0000000000000ull));
 }
 
-/* ---- scales ------------------------------------------------------------------------------------------------------- */
+/* ---- scales ---------------------------------------------------------------------------------------------------- */
 
 /* Powers of two: exponent and mantissa of the largest magnitude decide; see BlockFormat.scale_rule. */
-static void power_scales(const lpnum_block_format *f, const double *restrict most, size_t blocks, uint8_t *restrict codes) {
+static void power_scales(const lpnum_block_format *f, const double *restrict most, size_t blocks,
+                         uint8_t *restrict codes) {
     const int64_t lowest = f->scale->zero ? 1 : 0, highest = f->scale->finite_max, shift = f->shift;
     const int64_t threshold = f->threshold, stays = f->tie == LPNUM_TIE_DOWN, even = f->tie == LPNUM_TIE_EVEN;
     for (size_t b = 0; b < blocks; b++) {
@@ -125,8 +127,8 @@ static inline double odd_quotient(double x, double d) {
 }
 
 /* Other scales: most / (largest element * tensor scale), rounded to the scale's format, but never 0. */
-static void quotient_scales(const lpnum_block_format *f, const double *restrict most, size_t blocks, double tensor_scale,
-                            uint8_t *restrict codes) {
+static void quotient_scales(const lpnum_block_format *f, const double *restrict most, size_t blocks,
+                            double tensor_scale, uint8_t *restrict codes) {
     const int rounding = f->scale_up ? LPNUM_TOWARDS_POSITIVE : LPNUM_NEAREST_EVEN;
     const lpnum_policy clamp = {.rounding = rounding, .overflow = LPNUM_CLAMP};
     const double reference = f->largest * tensor_scale; /* exact: 8 + 24 bits */
@@ -143,7 +145,7 @@ static void quotient_scales(const lpnum_block_format *f, const double *restrict 
     }
 }
 
-/* ---- elements: float64, every policy ------------------------------------------------------------------------------ */
+/* ---- elements: float64, every policy --------------------------------------------------------------------------- */
 
 /* One fixed-point element; the range is symmetric, see BlockFormat. */
 static double fixed_element(double y, double threshold, const lpnum_format *f, uint64_t index, const lpnum_policy *p,
@@ -164,8 +166,8 @@ static double fixed_element(double y, double threshold, const lpnum_format *f, u
 }
 
 /* Elements first .. first + n - 1 of a block with the scale d, n <= BLOCK. */
-static void elements_f64(const lpnum_block_format *f, const double *restrict x, double d, uint8_t *restrict codes, size_t n,
-                         uint64_t index, const lpnum_policy *p, lpnum_events *e) {
+static void elements_f64(const lpnum_block_format *f, const double *restrict x, double d, uint8_t *restrict codes,
+                         size_t n, uint64_t index, const lpnum_policy *p, lpnum_events *e) {
     double y[BLOCK], q[BLOCK], t[BLOCK];
     d *= f->unit;
     if (f->power_of_two) {
@@ -189,7 +191,7 @@ static void elements_f64(const lpnum_block_format *f, const double *restrict x, 
     for (size_t i = 0; i < n; i++) codes[i] = (uint8_t)(int)q[i];
 }
 
-/* ---- elements: float32 -------------------------------------------------------------------------------------------- */
+/* ---- elements: float32 ----------------------------------------------------------------------------------------- */
 
 static inline float f32_of_bits(uint32_t bits) {
     float v;
@@ -206,8 +208,8 @@ static inline void scale_floats(const float *restrict x, float a, float b, float
 }
 
 /* Fixed-point codes of y * inverse_unit, y without NaN. words: NULL for nearest-even. */
-static void fixed_elements_f32(const float *restrict y, float inverse_unit, uint8_t *restrict codes, const uint16_t *restrict words,
-                               int random_bits, size_t n, const lpnum_format *f) {
+static void fixed_elements_f32(const float *restrict y, float inverse_unit, uint8_t *restrict codes,
+                               const uint16_t *restrict words, int random_bits, size_t n, const lpnum_format *f) {
     const float highest = (float)f->code_max, lowest = f->code_min < 0 ? -highest : 0.0f, magic = 0x1.8p23f;
     const float unit = 1.0f / (float)(1 << random_bits);
     const int shift = 16 - random_bits;
@@ -227,7 +229,8 @@ static void fixed_elements_f32(const float *restrict y, float inverse_unit, uint
 /* Does a group of float32 blocks without special values take one of the two fast ways? */
 static int powers_f32_applies(const lpnum_block_format *f, const lpnum_policy *p) {
     const lpnum_format *s = f->scale;
-    if (!f->power_of_two || s->min_exponent < -127 || s->finite_max + s->min_exponent - (s->zero ? 1 : 0) > 127) return 0;
+    if (!f->power_of_two || s->min_exponent < -127 || s->finite_max + s->min_exponent - (s->zero ? 1 : 0) > 127)
+        return 0;
     if (f->element->is_float) return encode_f32_applies(f->element, p);
     if (p->count || p->overflow != LPNUM_CLAMP || f->element->code_max > 255 || !(fabs(f->unit) >= 0x1p-64)) return 0;
     return p->rounding == LPNUM_NEAREST_EVEN || (p->rounding == LPNUM_STOCHASTIC && p->random_bits <= 16);
@@ -235,13 +238,14 @@ static int powers_f32_applies(const lpnum_block_format *f, const lpnum_policy *p
 
 static int boundaries_f32_applies(const lpnum_block_format *f, const lpnum_policy *p) {
     const lpnum_format *g = f->element;
-    if (!g->is_float || !g->zero || !g->sign_mask || !g->negative_zero || g->finite_max > 7 || f->block > GROUP) return 0;
+    if (!g->is_float || !g->zero || !g->sign_mask || !g->negative_zero || g->finite_max > 7 || f->block > GROUP)
+        return 0;
     return p->rounding == LPNUM_NEAREST_EVEN && p->overflow == LPNUM_CLAMP && !p->count;
 }
 
 /* Returns 0 if the group needs float64. */
-static int group_by_powers(const lpnum_block_format *f, const float *restrict x, const double *restrict scales, size_t blocks,
-                           uint8_t *restrict codes, uint64_t index, const lpnum_policy *p) {
+static int group_by_powers(const lpnum_block_format *f, const float *restrict x, const double *restrict scales,
+                           size_t blocks, uint8_t *restrict codes, uint64_t index, const lpnum_policy *p) {
     float y[GROUP];
     uint16_t words[GROUP + 80]; /* the codec reads whole registers */
     const int stochastic = p->rounding == LPNUM_STOCHASTIC;
@@ -253,7 +257,8 @@ static int group_by_powers(const lpnum_block_format *f, const float *restrict x,
             const float inverse = (float)(1.0 / scales[b]);
             scale_floats(x + first + b * length, inverse, 1.0f, y + b * length, length);
         }
-        if (stochastic) ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, (index + first) / 8, (skip + n + 7) / 8);
+        if (stochastic)
+            ars_fill((uint8_t *)words, (ars_key){p->seed, p->stream}, (index + first) / 8, (skip + n + 7) / 8);
         const uint16_t *w = stochastic ? words + skip : NULL;
         const int random_bits = stochastic ? p->random_bits : 16;
         if (!f->element->is_float)
@@ -298,7 +303,7 @@ static void group_by_boundaries(const lpnum_block_format *f, const float *restri
     for (size_t i = 0; i < blocks * f->block; i++) codes[i] = (uint8_t)wide[i];
 }
 
-/* ---- a group, all blocks ------------------------------------------------------------------------------------------ */
+/* ---- a group, all blocks --------------------------------------------------------------------------------------- */
 
 /* Blocks that must become NaN as a whole: special values that the elements cannot hold. */
 static int becomes_nan(const lpnum_block_format *f, const lpnum_policy *p, int has) {
@@ -308,8 +313,9 @@ static int becomes_nan(const lpnum_block_format *f, const lpnum_policy *p, int h
     return (has & HAS_NAN) || (infinity_lost && (has & HAS_INFINITY));
 }
 
-static void group_f64(const lpnum_block_format *f, int dtype, const char *x, const double *scales, const uint8_t *nan_blocks,
-                      size_t blocks, uint8_t *codes, uint64_t index, const lpnum_policy *p, lpnum_events *e) {
+static void group_f64(const lpnum_block_format *f, int dtype, const char *x, const double *scales,
+                      const uint8_t *nan_blocks, size_t blocks, uint8_t *codes, uint64_t index, const lpnum_policy *p,
+                      lpnum_events *e) {
     double v[BLOCK];
     const ptrdiff_t size = dtype == LPNUM_F32 ? sizeof(float) : sizeof(double);
     for (size_t b = 0; b < blocks; b++) {
@@ -326,8 +332,8 @@ static void group_f64(const lpnum_block_format *f, int dtype, const char *x, con
     }
 }
 
-/* codes (OUT): elements of all blocks, packed if the format packs them; scales (OUT): one code for each block. `work` has
- * room for one group of codes, or one block if that is longer. Returns an lpnum_status. */
+/* codes (OUT): elements of all blocks, packed if the format packs them; scales (OUT): one code for each block. `work`
+ * has room for one group of codes, or one block if that is longer. Returns an lpnum_status. */
 static int quantize_blocks(const lpnum_block_format *f, int dtype, const void *x, size_t n_blocks, double tensor_scale,
                            uint8_t *codes, uint8_t *scales, uint8_t *work, const lpnum_policy *p, lpnum_events *e) {
     const size_t size = dtype == LPNUM_F32 ? sizeof(float) : sizeof(double);
@@ -343,8 +349,9 @@ static int quantize_blocks(const lpnum_block_format *f, int dtype, const void *x
         uint8_t *target = f->packed ? work : codes + first * f->block;
         const int infinities = p->overflow != LPNUM_IEEE;
         const int special =
-            dtype == LPNUM_F32 ? largest_of_blocks_float((const float *)values, blocks, f->block, infinities, most, has)
-                               : largest_of_blocks_double((const double *)values, blocks, f->block, infinities, most, has);
+            dtype == LPNUM_F32
+                ? largest_of_blocks_float((const float *)values, blocks, f->block, infinities, most, has)
+                : largest_of_blocks_double((const double *)values, blocks, f->block, infinities, most, has);
         if (f->power_of_two)
             power_scales(f, most, blocks, scales + first);
         else
@@ -354,7 +361,8 @@ static int quantize_blocks(const lpnum_block_format *f, int dtype, const void *x
             (powers && !group_by_powers(f, (const float *)values, step, blocks, target, index, p))) {
             for (size_t b = 0; b < blocks; b++) {
                 has[b] = (uint8_t)becomes_nan(f, p, has[b]);
-                if (has[b] && f->scale->nan_code < 0 && e->invalid++ == 0) e->first_invalid = (int64_t)(index + b * f->block);
+                if (has[b] && f->scale->nan_code < 0 && e->invalid++ == 0)
+                    e->first_invalid = (int64_t)(index + b * f->block);
                 if (has[b] && f->scale->nan_code >= 0) scales[first + b] = (uint8_t)f->scale->nan_code;
             }
             group_f64(f, dtype, values, step, has, blocks, target, index, p, e);
@@ -365,82 +373,4 @@ static int quantize_blocks(const lpnum_block_format *f, int dtype, const void *x
     }
     e->total += (int64_t)(n_blocks * f->block);
     return row_status(p, e);
-}
-
-/* ---- values ------------------------------------------------------------------------------------------------------- */
-
-/* out <- 16 values looked up by the codes 0..15 in bytes, times a scale: n elements. */
-static void look_up_16(const uint8_t *restrict codes, const float *restrict table, float scale, float tensor_scale,
-                       float *restrict out, size_t n) {
-    size_t i = 0;
-#if LPNUM_X86 && LPNUM_LEVEL == 2
-    const __m512 values = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(table), _mm512_set1_ps(scale)), _mm512_set1_ps(tensor_scale));
-    for (; i + 16 <= n; i += 16) {
-        const __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(codes + i)));
-        _mm512_storeu_ps(out + i, _mm512_permutexvar_ps(c, values));
-    }
-#elif LPNUM_X86 && LPNUM_LEVEL == 1
-    const __m256 both = _mm256_set1_ps(scale), all = _mm256_set1_ps(tensor_scale);
-    const __m256 low = _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(table), both), all);
-    const __m256 high = _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(table + 8), both), all);
-    for (; i + 8 <= n; i += 8) {
-        const __m256i c = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(codes + i)));
-        const __m256 chosen = _mm256_castsi256_ps(_mm256_slli_epi32(c, 28)); /* bit 3 becomes the sign */
-        _mm256_storeu_ps(out + i, _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, c), _mm256_permutevar8x32_ps(high, c), chosen));
-    }
-#endif
-    for (; i < n; i++) out[i] = table[codes[i]] * scale * tensor_scale;
-}
-
-enum { DECODE_GROUP = 4096 }; /* long: map8_f32 prepares its table at every call */
-
-/* Values in float32 where table * scale is exact in it, so that only the product with the tensor scale rounds. */
-static void dequantize_f32(const lpnum_block_format *f, const uint8_t *codes, const uint8_t *scales, size_t n_blocks,
-                           float tensor_scale, float *out) {
-    const size_t total = n_blocks * f->block;
-    uint8_t unpacked[DECODE_GROUP];
-    float table[256], unscaled[DECODE_GROUP];
-    for (int c = 0; c < 256; c++) table[c] = (float)f->values[c];
-    for (size_t first = 0; first < total; first += DECODE_GROUP) {
-        const size_t n = total - first < DECODE_GROUP ? total - first : DECODE_GROUP;
-        if (f->packed)
-            unpack4(codes + first / 2, unpacked, n, 0);
-        else
-            map8_f32(codes + first, table, unscaled, n);
-        for (size_t i = first; i < first + n;) {
-            const size_t block = i / f->block, end = (block + 1) * f->block;
-            const size_t m = (end < first + n ? end : first + n) - i;
-            const float scale = (float)f->scale->values[scales[block]];
-            if (f->packed)
-                look_up_16(unpacked + (i - first), table, scale, tensor_scale, out + i, m);
-            else
-                scale_floats(unscaled + (i - first), scale, tensor_scale, out + i, m);
-            i += m;
-        }
-    }
-}
-
-/* out (OUT): values of all elements in float32 or float64, rounded once. */
-static void dequantize_blocks(const lpnum_block_format *f, const uint8_t *codes, const uint8_t *scales, size_t n_blocks,
-                              double tensor_scale, int dtype, void *out) {
-    uint8_t unpacked[BLOCK];
-    if (dtype == LPNUM_F32 && f->single) {
-        dequantize_f32(f, codes, scales, n_blocks, (float)tensor_scale, (float *)out);
-        return;
-    }
-    for (size_t b = 0; b < n_blocks; b++) {
-        const double scale = f->scale->values[scales[b]] * tensor_scale;
-        for (size_t first = b * f->block; first < (b + 1) * f->block; first += BLOCK) {
-            const size_t left = (b + 1) * f->block - first, n = left < BLOCK ? left : BLOCK;
-            const uint8_t *c = codes + first;
-            if (f->packed) {
-                unpack4(codes + first / 2, unpacked, n, 0);
-                c = unpacked;
-            }
-            if (dtype == LPNUM_F64)
-                for (size_t i = 0; i < n; i++) ((double *)out)[first + i] = f->values[c[i]] * scale;
-            else
-                for (size_t i = 0; i < n; i++) ((float *)out)[first + i] = (float)(f->values[c[i]] * scale);
-        }
-    }
 }

@@ -20,6 +20,7 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
 #include "reduce.h"
 #include "pack.h"
 #include "block.h"
+#include "block_decode.h"
 
 extern const lpnum_kernels LEVEL_NAME(lpnum_kernels);
 const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {

@@ -14,7 +14,7 @@ enum { GROUP = 1024 };
 /* What a block contains besides finite numbers. */
 enum { HAS_INFINITY = 1, HAS_NAN = 2 };
 
-/* ---- the largest magnitude ------------------------------------------------------------------------------------- */
+/* ---- the largest magnitude --------------------------------------------------------------------------------------- */
 
 /* The largest magnitude as bits, special values included. */
 static inline uint32_t largest_bits_float(const float *restrict x, size_t n) {
@@ -101,7 +101,7 @@ static double largest_finite(const void *x, int dtype, size_t n) {
                               : magnitude_double(largest_below_double((const double *)x, n, 0x7FF0000000000000ull));
 }
 
-/* ---- scales ---------------------------------------------------------------------------------------------------- */
+/* ---- scales ------------------------------------------------------------------------------------------------------ */
 
 /* Powers of two: exponent and mantissa of the largest magnitude decide; see BlockFormat.scale_rule. */
 static void power_scales(const lpnum_block_format *f, const double *restrict most, size_t blocks,
@@ -145,7 +145,7 @@ static void quotient_scales(const lpnum_block_format *f, const double *restrict 
     }
 }
 
-/* ---- elements: float64, every policy --------------------------------------------------------------------------- */
+/* ---- elements: float64, every policy ----------------------------------------------------------------------------- */
 
 /* One fixed-point element; the range is symmetric, see BlockFormat. */
 static double fixed_element(double y, double threshold, const lpnum_format *f, uint64_t index, const lpnum_policy *p,
@@ -191,7 +191,7 @@ static void elements_f64(const lpnum_block_format *f, const double *restrict x, 
     for (size_t i = 0; i < n; i++) codes[i] = (uint8_t)(int)q[i];
 }
 
-/* ---- elements: float32 ----------------------------------------------------------------------------------------- */
+/* ---- elements: float32 ------------------------------------------------------------------------------------------- */
 
 static inline float f32_of_bits(uint32_t bits) {
     float v;
@@ -231,7 +231,9 @@ static int powers_f32_applies(const lpnum_block_format *f, const lpnum_policy *p
     const lpnum_format *s = f->scale;
     if (!f->power_of_two || s->min_exponent < -127 || s->finite_max + s->min_exponent - (s->zero ? 1 : 0) > 127)
         return 0;
-    if (f->element->is_float) return encode_f32_applies(f->element, p);
+    /* where x * 2^-k underflows, rounding away from zero would take a number for 0 */
+    if (p->rounding == LPNUM_TOWARDS_POSITIVE || p->rounding == LPNUM_TOWARDS_NEGATIVE) return 0;
+    if (f->element->is_float) return encode_f32_applies(f->element, p, 0);
     if (p->count || p->overflow != LPNUM_CLAMP || f->element->code_max > 255 || !(fabs(f->unit) >= 0x1p-64)) return 0;
     return p->rounding == LPNUM_NEAREST_EVEN || (p->rounding == LPNUM_STOCHASTIC && p->random_bits <= 16);
 }
@@ -303,7 +305,7 @@ static void group_by_boundaries(const lpnum_block_format *f, const float *restri
     for (size_t i = 0; i < blocks * f->block; i++) codes[i] = (uint8_t)wide[i];
 }
 
-/* ---- a group, all blocks --------------------------------------------------------------------------------------- */
+/* ---- a group, all blocks ----------------------------------------------------------------------------------------- */
 
 /* Blocks that must become NaN as a whole: special values that the elements cannot hold. */
 static int becomes_nan(const lpnum_block_format *f, const lpnum_policy *p, int has) {

@@ -453,8 +453,8 @@ cdef class BlockFormat:
     cdef Format element, scale
     cdef double values[256]
 
-    def __init__(self, Format element not None, Format scale not None, *, size_t block, bint packed, double unit, double largest,
-                 bint power_of_two, int shift, int tie, int64_t threshold, bint scale_up, bint single, object values):
+    def __init__(self, Format element not None, Format scale not None, *, size_t block, bint packed, double unit,
+                 double largest, bint power_of_two, int shift, int tie, int64_t threshold, bint scale_up, bint single, object values):
         cdef int k
         if block < 1 or scale.c.values == NULL or len(values) > 256 or element.c.code_max > 255:
             raise ValueError("BlockFormat takes elements and scales of at most 8 bits, and blocks of at least one")
@@ -480,8 +480,8 @@ cdef class BlockFormat:
         return scales.size
 
 
-def quantize_blocks(BlockFormat fmt not None, object values, double tensor_scale, object codes, object scales, int rounding=0,
-                    int overflow=0, int random_bits=16, uint64_t seed=0, uint64_t stream=0, bint count=False):
+def quantize_blocks(BlockFormat fmt not None, object values, double tensor_scale, object codes, object scales,
+                    int rounding=0, int overflow=0, int random_bits=16, uint64_t seed=0, uint64_t stream=0, bint count=False):
     """Codes and scale codes of contiguous blocks; see ``block.h``. Returns (status, events as a tuple)."""
     cdef Contiguous x = Contiguous(), c = Contiguous(), s = Contiguous()
     cdef lpnum_policy policy

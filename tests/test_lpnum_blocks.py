@@ -583,6 +583,7 @@ def test_conversions_between_block_formats_formats_and_plain_arrays():
     np.testing.assert_array_equal(
         lpnum.array(fixed, lpnum.mxfp4).codes, lpnum.array(fixed.dequantize(np.float64), lpnum.mxfp4).codes
     )
+    np.testing.assert_array_equal(fixed.astype("mxfp4").codes, lpnum.array(fixed, lpnum.mxfp4).codes)
     np.testing.assert_array_equal(fixed + x, (x + fixed).dequantize())
     assert x.astype(np.float64).dtype == np.float64
     assert lpnum.asarray(x) is x

@@ -9,6 +9,8 @@ array([  50, -127,  100], dtype=int8)
 from lpnum import formats, plotting, random, scaling
 from lpnum._threads import get_num_threads, set_num_threads
 from lpnum.array import LPArray
+from lpnum.block_array import BlockArray
+from lpnum.block_formats import BlockFormat
 from lpnum.codec import decode, encode, round_to
 from lpnum.config import __version__, show_config
 from lpnum.creation import (
@@ -30,6 +32,7 @@ from lpnum.creation import (
 )
 from lpnum.formats import FixedFormat, FloatFormat, finfo, fixed, format, minifloat, p3109
 from lpnum.linalg import dot
+from lpnum.packing import pack, unpack
 from lpnum.rounding import context, count_events
 
 # The named formats, as in ml_dtypes where it has them.
@@ -41,8 +44,15 @@ float8_e4m3b11fnuz, float8_e4m3fnuz = map(format, ("float8_e4m3b11fnuz", "float8
 float8_e5m2fnuz, float4_e2m1fn = map(format, ("float8_e5m2fnuz", "float4_e2m1fn"))
 float6_e2m3fn, float6_e3m2fn = map(format, ("float6_e2m3fn", "float6_e3m2fn"))
 bfloat16, float16 = map(format, ("bfloat16", "float16"))
+# Block formats: elements that share a scale.
+mxfp8_e4m3, mxfp8_e5m2, mxfp6_e2m3, mxfp6_e3m2, mxfp4, mxint8, nvfp4 = (
+    formats.named_blocks()[name]
+    for name in ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4", "mxint8", "nvfp4")
+)
 
 __all__ = [
+    "BlockArray",
+    "BlockFormat",
     "FixedFormat",
     "FloatFormat",
     "LPArray",
@@ -84,9 +94,17 @@ __all__ = [
     "get_num_threads",
     "linspace",
     "minifloat",
+    "mxfp4",
+    "mxfp6_e2m3",
+    "mxfp6_e3m2",
+    "mxfp8_e4m3",
+    "mxfp8_e5m2",
+    "mxint8",
+    "nvfp4",
     "ones",
     "ones_like",
     "p3109",
+    "pack",
     "plotting",
     "quantize",
     "random",
@@ -97,6 +115,7 @@ __all__ = [
     "ufixed4",
     "ufixed8",
     "ufixed16",
+    "unpack",
     "zeros",
     "zeros_like",
 ]

@@ -392,6 +392,11 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         (True, array([ 1.      , -0.503937], dtype=float32))
         """
         if not formats.is_format(dtype):
+            block = formats.block_format(dtype)
+            if block is not None:
+                from lpnum import _block_creation  # made of LPArrays and their formats
+
+                return _block_creation.from_values(self, block)
             return self.dequantize().astype(np.dtype(dtype), copy=False)
         fmt = formats.format(dtype)
         if fmt == self.format:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import codec, formats, grid
+from lpnum import _block_creation, codec, formats, grid
 from lpnum.array import LPArray, own_policy, unwritten
+from lpnum.block_array import BlockArray
 from lpnum.formats import Format
 from lpnum.scaling import calibrate
 
@@ -50,8 +51,9 @@ def array(
     Parameters
     ----------
     obj : array_like of real numbers, or LPArray
-    dtype : format, its name, or a NumPy dtype
-        A NumPy dtype makes a plain ndarray, as `numpy.array` does.
+    dtype : format, block format, name of one, or a NumPy dtype
+        A NumPy dtype makes a plain ndarray, as `numpy.array` does. A block format makes a `BlockArray`, with blocks
+        along `axis` (the last by default); `scale` is then the tensor scale, for formats that have one.
     scale : float or array_like, optional
         Greater than 0, broadcasting to the values' shape (with `axis`, a 1-d array runs along it). Not given: chosen
         by `calibration`, or 1 for a format with a binary point.
@@ -86,6 +88,12 @@ def array(
     >>> lpnum.array([0.1, 0.9, 2.0], dtype=lpnum.fixed(8, frac=6))
     LPArray([0.09375 , 0.90625 , 1.984375], format=lpnum.fixed(8, frac=6), scale=1)
     """
+    block = formats.block_format(dtype)
+    if block is not None:
+        grid_of_blocks = {"scale": scale, "offset": offset, "axis": axis, "calibration": calibration}
+        return _block_creation.from_values(
+            obj, block, **grid_of_blocks, rounding=rounding, overflow=overflow, rng=rng, nan=nan
+        )
     if not formats.is_format(dtype):
         return _plain(obj, dtype, "lpnum.array")
     fmt = formats.format(dtype)
@@ -157,7 +165,7 @@ def quantize(values: Any, dtype: Any = fixed8, *, out: LPArray | None = None, **
     LPArray([ 1., -3.], format=lpnum.fixed8, scale=0.5)
     """
     if out is None:
-        if not formats.is_format(dtype):
+        if not formats.is_format(dtype) and formats.block_format(dtype) is None:
             raise TypeError(f"lpnum.quantize: dtype must be a format or its name, not {dtype!r}")
         return array(values, dtype, **kwargs)
     if kwargs:
@@ -178,8 +186,11 @@ def asarray(obj: Any, dtype: Any = None, **kwargs: Any) -> Any:
     >>> lpnum.asarray(x) is x
     True
     """
-    if isinstance(obj, LPArray) and not kwargs and (dtype is None or formats.is_format(dtype)):
-        return obj if dtype is None else obj.astype(dtype, copy=False)
+    wanted = dtype is None or formats.is_format(dtype) or formats.block_format(dtype) is not None
+    if isinstance(obj, LPArray | BlockArray) and not kwargs and wanted:
+        block = isinstance(obj, BlockArray) or formats.block_format(dtype) is None
+        if block:
+            return obj if dtype is None else obj.astype(dtype, copy=False)
     return array(obj, fixed8 if dtype is None else dtype, **kwargs)
 
 
@@ -209,6 +220,7 @@ def zeros(
     *,
     scale: Any = None,
     offset: Any = None,
+    axis: int = -1,
     rounding: str | None = None,
     overflow: str | None = None,
     rng: Any = None,
@@ -223,6 +235,8 @@ def zeros(
         Default 1.
     offset : float or array_like
         Default 0. ``zeros(d, scale=s, offset=w)`` is a bit-centered array at w.
+    axis : int
+        For block formats, along which the blocks run.
     rounding, overflow, rng
         Kept by the array for in-place operations; see `array`.
 
@@ -231,6 +245,11 @@ def zeros(
     >>> lpnum.zeros(3, dtype=lpnum.fixed8, scale=0.1).codes
     array([0, 0, 0], dtype=int8)
     """
+    block = formats.block_format(dtype)
+    if block is not None:
+        return _block_creation.zeros(
+            shape, block, scale=scale, axis=axis, offset=offset, rounding=rounding, overflow=overflow, rng=rng
+        )
     if not formats.is_format(dtype):
         return np.zeros(shape, _plain((), dtype, "lpnum.zeros").dtype)
     fmt = formats.format(dtype)
@@ -250,7 +269,7 @@ def zeros(
 
 def empty(shape: Any, dtype: Any = fixed8, **kwargs: Any) -> Any:
     """Array with codes of any value; arguments as for `zeros`."""
-    if not formats.is_format(dtype):
+    if not formats.is_format(dtype) and formats.block_format(dtype) is None:
         return np.empty(shape, _plain((), dtype, "lpnum.empty").dtype)
     return zeros(shape, dtype, **kwargs)
 
@@ -283,18 +302,26 @@ def _like(x: Any, dtype: Any, shape: Any) -> tuple[Any, dict[str, Any]]:
     return wanted, settings | {"rng": x.rng}
 
 
-def zeros_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
+def zeros_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None) -> Any:
     """Zeros with the shape, format, scale and policies of `x`; the values are 0, rounded to the grid."""
     return full_like(x, 0.0, dtype, shape=shape)
 
 
-def ones_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
+def ones_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None) -> Any:
     """Ones with the shape and grid of `x`."""
     return full_like(x, 1.0, dtype, shape=shape)
 
 
-def empty_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
+def empty_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None) -> Any:
     """Array with the shape, format and grid of `x` and codes of any value."""
+    if isinstance(x, BlockArray):
+        scale = x.tensor_scale if x.format.tensor_scale else None
+        fmt = x.format if dtype is None else dtype
+        settings = {"rounding": x.rounding, "overflow": x.overflow, "rng": x.rng} if fmt == x.format else {}
+        blocks = {"axis": x.axis, "scale": scale} if fmt == x.format else {}
+        new = empty(x.shape if shape is None else shape, fmt, **settings, **blocks)
+        new.dtype = x.dtype
+        return new
     wanted, settings = _like(x, dtype, shape)
     new = empty(x.shape if shape is None else shape, wanted, **settings)
     if settings:
@@ -302,7 +329,7 @@ def empty_like(x: LPArray, dtype: Any = None, *, shape: Any = None) -> Any:
     return new
 
 
-def full_like(x: LPArray, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+def full_like(x: LPArray | BlockArray, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
     """One value on the grid of `x`; calibrated on the value where that grid does not apply or cannot hold it."""
     new = empty_like(x, dtype, shape=shape)
     new[...] = fill_value
@@ -315,9 +342,10 @@ def arange(*args: Any, dtype: Any = fixed8, **kwargs: Any) -> Any:
     >>> lpnum.arange(4).codes
     array([0, 1, 2, 3], dtype=int8)
     """
-    values = np.arange(*args, dtype=np.float64 if formats.is_format(dtype) else dtype)
-    fmt_given = formats.is_format(dtype)
-    if fmt_given and "scale" not in kwargs and values.size and (values == np.rint(values)).all():
+    block_given = formats.block_format(dtype) is not None
+    fmt_given = formats.is_format(dtype) or block_given
+    values = np.arange(*args, dtype=np.float64 if fmt_given else dtype)
+    if fmt_given and not block_given and "scale" not in kwargs and values.size and (values == np.rint(values)).all():
         fmt = formats.format(dtype)
         if values.min() >= fmt.min and values.max() <= fmt.max:
             kwargs["scale"] = 1.0

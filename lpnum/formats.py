@@ -9,13 +9,16 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lpnum._core import kernels
 from lpnum.float_formats import FloatFormat, minifloat, p3109
 from lpnum.float_info import FloatInfo
+
+if TYPE_CHECKING:
+    from lpnum.block_formats import BlockFormat
 
 __all__ = [
     "FixedFormat",
@@ -25,6 +28,7 @@ __all__ = [
     "format",
     "minifloat",
     "named",
+    "named_blocks",
     "p3109",
     "promote",
 ]
@@ -201,8 +205,24 @@ def named() -> dict[str, Format]:
     return dict(_NAMED)
 
 
+def named_blocks() -> dict[str, BlockFormat]:
+    """The table of named block formats; see `lpnum.BlockFormat`."""
+    from lpnum import block_formats  # made of the formats here
+
+    return block_formats.named_blocks()
+
+
+def block_format(spec: object) -> BlockFormat | None:
+    """The block format meant by `spec` (itself or its name), None for everything else."""
+    from lpnum import block_formats
+
+    if isinstance(spec, str):
+        return block_formats.named_blocks().get(spec)
+    return spec if isinstance(spec, block_formats.BlockFormat) else None
+
+
 def format(spec: str | Format) -> Format:
-    """The format of a name (or a format itself).
+    """The format of a name (or a format itself); block formats by name too.
 
     >>> lpnum.format("ufixed8")
     lpnum.ufixed8
@@ -220,10 +240,13 @@ def format(spec: str | Format) -> Format:
     """
     if type(spec) is FloatFormat or type(spec) is FixedFormat:
         return spec
+    if isinstance(spec, str) and spec in _NAMED:
+        return _NAMED[spec]
+    block = block_format(spec)
+    if block is not None:
+        return block  # type: ignore[return-value]  # what only formats of numbers have, it refuses with an explanation
     if not isinstance(spec, str):
         raise TypeError(f"lpnum.format: expected a format or its name, not {type(spec).__name__}")
-    if spec in _NAMED:
-        return _NAMED[spec]
     near = _near_names(spec)
     hint = " or ".join([", ".join(near[:-1]), near[-1]] if len(near) > 1 else near)
     known = "" if near else f"; the named ones are {', '.join(sorted(_NAMED))}"
@@ -235,8 +258,9 @@ def _near_names(spec: str) -> list[str]:
     word = spec.lower().replace("-", "_")
     word = "bfloat16" if word == "bf16" else "float16" if word in ("half", "fp16", "binary16") else word
     word = word.replace("fp", "float", 1) if word.startswith("fp") else word
-    ends = [name for name in _NAMED if name.endswith(word)] or [name for name in _NAMED if word and word in name]
-    return (ends or difflib.get_close_matches(word, _NAMED, n=3, cutoff=0.5))[:8]
+    known = [*_NAMED, *named_blocks()]
+    ends = [name for name in known if name.endswith(word)] or [name for name in known if word and word in name]
+    return (ends or difflib.get_close_matches(word, known, n=3, cutoff=0.5))[:8]
 
 
 def is_format(spec: object) -> bool:

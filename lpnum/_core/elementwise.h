@@ -75,6 +75,22 @@ typedef struct {
     int64_t first_overflow, first_invalid; /* C-order index, -1 if none */
 } lpnum_events;
 
+enum lpnum_tie { LPNUM_TIE_DOWN, LPNUM_TIE_UP, LPNUM_TIE_EVEN };
+
+/* Elements that share a scale; see block.h. */
+typedef struct {
+    const lpnum_format *element, *scale;
+    size_t block;         /* elements per scale */
+    int packed;           /* two element codes to a byte */
+    double unit, largest; /* of the elements: value of code 1 for fixed point (1 for floats), largest value */
+    int power_of_two;     /* all scales are powers of two, and there is no tensor scale; then the scale of a block is: */
+    int shift, tie;       /* code = biased float64 exponent of the largest magnitude + shift, + 1 where */
+    int64_t threshold;    /* its mantissa (52 bits) is above the threshold, at the threshold as `tie` says */
+    int scale_up;         /* other scales: rounded up instead of to nearest */
+    int single;           /* element * scale is exact in float32, or there is no tensor scale */
+    const double *values; /* of the 256 stored bytes (packed: the 16 codes) */
+} lpnum_block_format;
+
 /* One row of n elements; `index` is the C-order index of its first element. Returns an lpnum_status. */
 typedef int (*lpnum_row_function)(int op, int n_in, const lpnum_row *in, const lpnum_row *out, size_t n, uint64_t index,
                                   const lpnum_policy *policy, lpnum_events *events);
@@ -93,6 +109,14 @@ typedef struct {
     int64_t (*dot_codes)(const void *a, int a_dtype, const void *b, int b_dtype, size_t n);
     size_t (*first_nonfinite)(const void *values, int dtype, size_t n); /* n if all are finite */
     double (*float_value)(const lpnum_format *format, int code);
+    int (*pack4)(const uint8_t *restrict codes, uint8_t *restrict out, size_t n, int is_signed);
+    void (*unpack4)(const uint8_t *restrict packed, uint8_t *restrict codes, size_t n, int is_signed);
+    double (*largest_finite)(const void *values, int dtype, size_t n);
+    int (*quantize_blocks)(const lpnum_block_format *format, int dtype, const void *values, size_t n_blocks,
+                           double tensor_scale, uint8_t *codes, uint8_t *scales, uint8_t *work, const lpnum_policy *policy,
+                           lpnum_events *events);
+    void (*dequantize_blocks)(const lpnum_block_format *format, const uint8_t *codes, const uint8_t *scales, size_t n_blocks,
+                              double tensor_scale, int dtype, void *out);
 } lpnum_kernels;
 
 /* The kernels of a level; level must not exceed lpnum_detect_level(). */

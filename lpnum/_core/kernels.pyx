@@ -6,6 +6,7 @@ import os
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport strchr
 
 
@@ -36,6 +37,14 @@ cdef extern from "elementwise.h" nogil:
         uint64_t seed, stream, first_index
     ctypedef struct lpnum_events:
         int64_t total, overflow, underflow, inexact, invalid, first_overflow, first_invalid
+    ctypedef struct lpnum_block_format:
+        const lpnum_format *element
+        const lpnum_format *scale
+        size_t block
+        int packed, power_of_two, shift, tie, scale_up, single
+        double unit, largest
+        int64_t threshold
+        const double *values
     ctypedef struct lpnum_kernels:
         void (*random_words)(uint64_t, uint64_t, uint64_t, size_t, int, void *) noexcept nogil
         void (*map8)(const unsigned char *, const unsigned char *, unsigned char *, size_t) noexcept nogil
@@ -48,6 +57,13 @@ cdef extern from "elementwise.h" nogil:
         int64_t (*dot_codes)(const void *, int, const void *, int, size_t) noexcept nogil
         size_t (*first_nonfinite)(const void *, int, size_t) noexcept nogil
         double (*float_value)(const lpnum_format *, int) noexcept nogil
+        int (*pack4)(const unsigned char *, unsigned char *, size_t, int) noexcept nogil
+        void (*unpack4)(const unsigned char *, unsigned char *, size_t, int) noexcept nogil
+        double (*largest_finite)(const void *, int, size_t) noexcept nogil
+        int (*quantize_blocks)(const lpnum_block_format *, int, const void *, size_t, double, unsigned char *,
+                               unsigned char *, unsigned char *, const lpnum_policy *, lpnum_events *) noexcept nogil
+        void (*dequantize_blocks)(const lpnum_block_format *, const unsigned char *, const unsigned char *, size_t,
+                                  double, int, void *) noexcept nogil
     const lpnum_kernels *lpnum_kernels_of_level(int level) noexcept nogil
     int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *operands,
                           const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
@@ -393,3 +409,116 @@ def first_nonfinite(object values):
     with nogil:
         found = kernels.first_nonfinite(a.view.buf, a.dtype, a.size)
     return None if found == a.size else found
+
+
+def pack4(object codes, object out, bint is_signed):
+    """``out[k] = codes[2k] & 15 | codes[2k + 1] << 4`` for contiguous 1-byte arrays; False if a code exceeds four bits."""
+    cdef Contiguous a = Contiguous(), b = Contiguous()
+    cdef int fits
+    a.take(codes, False)
+    b.take(out, True)
+    if a.view.itemsize != 1 or b.view.itemsize != 1 or b.size != (a.size + 1) // 2:
+        raise ValueError("pack4 takes 1-byte arrays, the second of half the size")
+    with nogil:
+        fits = kernels.pack4(<unsigned char *>a.view.buf, <unsigned char *>b.view.buf, a.size, is_signed)
+    return bool(fits)
+
+
+def unpack4(object packed, object codes, bint is_signed):
+    """The inverse of `pack4`."""
+    cdef Contiguous a = Contiguous(), b = Contiguous()
+    a.take(packed, False)
+    b.take(codes, True)
+    if a.view.itemsize != 1 or b.view.itemsize != 1 or a.size != (b.size + 1) // 2:
+        raise ValueError("unpack4 takes 1-byte arrays, the first of half the size")
+    with nogil:
+        kernels.unpack4(<unsigned char *>a.view.buf, <unsigned char *>b.view.buf, b.size, is_signed)
+
+
+def largest_finite(object values):
+    """Largest magnitude of a contiguous float array, infinities and NaN left out; 0 if nothing is left."""
+    cdef Contiguous a = Contiguous()
+    cdef double largest
+    a.take(values, False)
+    if a.dtype < 4:
+        raise TypeError("float32 or float64 expected")
+    with nogil:
+        largest = kernels.largest_finite(a.view.buf, a.dtype, a.size)
+    return largest
+
+
+cdef class BlockFormat:
+    """A block format as the kernels take it; see ``lpnum_block_format`` in elementwise.h."""
+    cdef lpnum_block_format c
+    cdef Format element, scale
+    cdef double values[256]
+
+    def __init__(self, Format element not None, Format scale not None, *, size_t block, bint packed, double unit,
+                 double largest, bint power_of_two, int shift, int tie, int64_t threshold, bint scale_up, bint single, object values):
+        cdef int k
+        if block < 1 or scale.c.values == NULL or len(values) > 256 or element.c.code_max > 255:
+            raise ValueError("BlockFormat takes elements and scales of at most 8 bits, and blocks of at least one")
+        self.element, self.scale = element, scale
+        self.c.element, self.c.scale, self.c.block, self.c.packed = &element.c, &scale.c, block, packed
+        self.c.unit, self.c.largest, self.c.power_of_two = unit, largest, power_of_two
+        self.c.shift, self.c.tie, self.c.threshold = shift, tie, threshold
+        self.c.scale_up, self.c.single = scale_up, single
+        for k in range(256):
+            self.values[k] = values[k] if k < len(values) else 0.0
+        self.c.values = self.values
+
+    cdef size_t blocks(self, Contiguous floats, Contiguous codes, Contiguous scales) except? -1:
+        """Number of blocks, the same in all three buffers."""
+        if floats.dtype < 4:
+            raise TypeError("float32 or float64 expected")
+        if codes.view.itemsize != 1 or scales.view.itemsize != 1:
+            raise TypeError("codes of one byte expected")
+        if floats.size % self.c.block or scales.size != floats.size // self.c.block:
+            raise ValueError(f"{floats.size} values in blocks of {self.c.block} with {scales.size} scales")
+        if codes.size != (floats.size // 2 if self.c.packed else floats.size):
+            raise ValueError(f"{codes.size} bytes of codes for {floats.size} values")
+        return scales.size
+
+
+def quantize_blocks(BlockFormat fmt not None, object values, double tensor_scale, object codes, object scales,
+                    int rounding=0, int overflow=0, int random_bits=16, uint64_t seed=0, uint64_t stream=0, bint count=False):
+    """Codes and scale codes of contiguous blocks; see ``block.h``. Returns (status, events as a tuple)."""
+    cdef Contiguous x = Contiguous(), c = Contiguous(), s = Contiguous()
+    cdef lpnum_policy policy
+    cdef lpnum_events events
+    cdef unsigned char *work = NULL
+    cdef size_t n_blocks
+    cdef int status
+    x.take(values, False)
+    c.take(codes, True)
+    s.take(scales, True)
+    n_blocks = fmt.blocks(x, c, s)
+    if fmt.c.packed:
+        work = <unsigned char *>malloc(fmt.c.block if fmt.c.block > 1024 else 1024)
+        if work == NULL:
+            raise MemoryError()
+    policy.rounding, policy.overflow, policy.random_bits = rounding, overflow, random_bits
+    policy.seed, policy.stream, policy.first_index = seed, stream, 0
+    policy.has_nan_code, policy.nan_code = 0, 0
+    policy.count, policy.dry_run = count, 0
+    events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
+    events.first_overflow = events.first_invalid = -1
+    with nogil:
+        status = kernels.quantize_blocks(&fmt.c, x.dtype, x.view.buf, n_blocks, tensor_scale,
+                                         <unsigned char *>c.view.buf, <unsigned char *>s.view.buf, work, &policy, &events)
+        free(work)
+    return status, (events.total, events.overflow, events.underflow, events.inexact, events.invalid,
+                    events.first_overflow, events.first_invalid)
+
+
+def dequantize_blocks(BlockFormat fmt not None, object codes, object scales, double tensor_scale, object out):
+    """Values of contiguous blocks into a contiguous float32 or float64 array."""
+    cdef Contiguous x = Contiguous(), c = Contiguous(), s = Contiguous()
+    cdef size_t n_blocks
+    c.take(codes, False)
+    s.take(scales, False)
+    x.take(out, True)
+    n_blocks = fmt.blocks(x, c, s)
+    with nogil:
+        kernels.dequantize_blocks(&fmt.c, <unsigned char *>c.view.buf, <unsigned char *>s.view.buf, n_blocks,
+                                  tensor_scale, x.dtype, x.view.buf)

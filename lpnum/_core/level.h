@@ -18,6 +18,9 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
 #include "float_pairs.h"
 #include "elementwise_row.h"
 #include "reduce.h"
+#include "pack.h"
+#include "block.h"
+#include "block_decode.h"
 
 extern const lpnum_kernels LEVEL_NAME(lpnum_kernels);
 const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
@@ -31,6 +34,11 @@ const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
     .dot_codes = dot_codes,
     .first_nonfinite = first_nonfinite,
     .float_value = float_value,
+    .pack4 = pack4,
+    .unpack4 = unpack4,
+    .largest_finite = largest_finite,
+    .quantize_blocks = quantize_blocks,
+    .dequantize_blocks = dequantize_blocks,
 };
 void LEVEL_NAME(lpnum_init)(void);
 void LEVEL_NAME(lpnum_init)(void) { ars_init(); }

@@ -115,6 +115,21 @@ def operate(ufunc: np.ufunc, a: LPArray, b: LPArray, out: LPArray) -> LPArray | 
     return out
 
 
+@lru_cache(maxsize=64)
+def _comparison(ufunc: np.ufunc, a: Any, b: Any) -> np.ndarray:
+    return ufunc.outer(_byte_values(*a), _byte_values(*b)).view(np.uint8)
+
+
+def compare(ufunc: np.ufunc, a: LPArray, b: LPArray) -> np.ndarray | None:
+    """``ufunc(a, b)`` as a bool array, by a table of all pairs of codes."""
+    grids = _scalar_grid(a), _scalar_grid(b)
+    if a.size < SMALLEST_PAIRS or a.shape != b.shape or grids[0] is None or grids[1] is None:
+        return None
+    table, out = _comparison(ufunc, *grids), np.empty(a.shape, np.bool_)
+    _threads.flat(lambda x, y, z: kernels.map8_pairs(x, y, table, z), a.codes, b.codes, out.view(np.uint8))
+    return out
+
+
 def _adds_codes(ufunc: np.ufunc, grids: list[Any], mode: str, overflow: str) -> bool:
     """On one grid of full int8 without offset, sums and differences are those of the codes, saturated."""
     fmt, _, offset = grids[0]

@@ -103,9 +103,18 @@ def call(ufunc: Any, inputs: tuple[Any, ...]) -> Any:
             operands = [x.operand() for x in inputs]
             codec.run(op, operands[0], operands[1], target.operand(), target.policy(), f"np.{ufunc.__name__}")
             return target
+    closed = ufunc in _CLOSED
+    target = _result_grid.general(ufunc, inputs, shape, closed=closed)
+    if target is not None and len(inputs) == 2 and all(isinstance(x, LPArray) for x in inputs):
+        if closed and _codes_are_ordered(*inputs) and target.same_grid(inputs[0]):
+            target.codes = ufunc(inputs[0].codes, inputs[1].codes)
+            return target
+        if _tables.operate(ufunc, inputs[0], inputs[1], target) is not None:
+            return target
     with np.errstate(all="ignore"):
-        values = ufunc(*(decoded(x) for x in inputs))
-    target = _result_grid.general(ufunc, inputs, values, closed=ufunc in _CLOSED)
+        values = ufunc(*(_narrow(inputs) if closed else map(decoded, inputs)))
+    if target is None:
+        target = _result_grid.fitted(ufunc, inputs, values)
     codec.run(codec.COPY, values, None, target.operand(), target.policy(), f"np.{ufunc.__name__}")
     return target
 
@@ -192,12 +201,34 @@ def _scalar_affine(ufunc: Any, x: LPArray, v: float, x_first: bool) -> LPArray |
 # ---- comparisons, tables -------------------------------------------------------------------------------------------
 
 
+def _codes_are_ordered(a: LPArray, b: LPArray) -> bool:
+    """Whether the codes of two arrays compare like their values: fixed point on one grid of positive scale."""
+    one_grid = isinstance(a.format, FixedFormat) and a._scale.ndim == a._offset.ndim == 0 and a.same_grid(b)
+    return one_grid and float(a._scale) > 0
+
+
+def _narrow(inputs: tuple[Any, ...]) -> list[np.ndarray]:
+    """The values in float32 where it holds all of them exactly, else in float64."""
+    unscaled = all(isinstance(x, LPArray) and _is_unscaled_float(x) for x in inputs)
+    return [x.dequantize(np.float32) if unscaled else decoded(x) for x in inputs]
+
+
+def _is_unscaled_float(x: LPArray) -> bool:
+    fmt = x.format
+    if not isinstance(fmt, FloatFormat) or x._scale.ndim or x._offset.ndim or float(x._scale) != 1 or float(x._offset):
+        return False
+    return fmt.min_exponent >= -126 and fmt.max_exponent <= 127
+
+
 def _compare(ufunc: Any, a: Any, b: Any) -> Any:
-    """Plain bool array; on codes where both arrays have one and the same scalar grid."""
-    ordered = isinstance(a, LPArray) and isinstance(a.format, FixedFormat)
-    if ordered and isinstance(b, LPArray) and a.same_grid(b) and a._scale.ndim == a._offset.ndim == 0:
-        return ufunc(a.codes, b.codes) if float(a._scale) > 0 else ufunc(b.codes, a.codes)
-    return ufunc(decoded(a), decoded(b))
+    """Plain bool array: on codes or by table where that is possible."""
+    if isinstance(a, LPArray) and isinstance(b, LPArray):
+        if _codes_are_ordered(a, b):
+            return ufunc(a.codes, b.codes)
+        found = _tables.compare(ufunc, a, b)
+        if found is not None:
+            return found
+    return ufunc(*_narrow((a, b)))
 
 
 def by_table(ufunc: Any, inputs: tuple[Any, ...]) -> LPArray | None:

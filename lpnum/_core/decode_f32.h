@@ -20,7 +20,8 @@ static void float_values_f32(const uint16_t *restrict codes, float *restrict v, 
         uint32_t bits = magnitude < subnormals ? subnormal : (magnitude << (23 - m)) + base;
         bits = magnitude == infinity ? 0x7F800000u : bits;
         bits |= negative << 31;
-        bits = code == nan || (magnitude > largest && magnitude != infinity) ? 0x7FC00000u : bits; /* NaN has no sign */
+        const uint32_t special = (uint32_t)(magnitude > largest) & (uint32_t)(magnitude != infinity);
+        bits = special | (uint32_t)(code == nan) ? 0x7FC00000u : bits; /* a NaN has no sign */
         memcpy(&v[i], &bits, 4);
     }
 }

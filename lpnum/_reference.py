@@ -137,61 +137,6 @@ def decode(codes: Any, step: Any = 1.0, offset: Any = 0.0) -> np.ndarray:
     return offset + step * np.asarray(codes, dtype=np.float64)
 
 
-def encode_float(
-    values: Any, code_values: np.ndarray, beyond: float, rounding: str, overflow: str, threshold: Any = None
-) -> np.ndarray:
-    """Values of the codes that float values round to, by search in the table of all values of a format.
-
-    Parameters
-    ----------
-    values : array of float64
-    code_values : array
-        Values of all codes in code order; codes of one sign ascend with their magnitude.
-    beyond : float
-        What would be the next value after the largest finite one, if the exponents went on.
-    rounding, overflow : str
-    threshold : array, optional
-        For "stochastic": up (away from -inf) where the fraction of the gap reaches it.
-
-    Notes
-    -----
-    Differences of a float64 to its two neighbours in the format are exact (Sterbenz), so every decision is.
-    """
-    values = np.asarray(values, np.float64)
-    finite = np.isfinite(code_values)
-    codes_of = {float(v): c for c, v in reversed(list(enumerate(code_values))) if np.isfinite(v)}
-    grid = np.array(sorted(codes_of))
-    high = float(grid[-1])
-    low = float(grid[0])
-    ladder = np.concatenate([[-beyond] if low < 0 else [], grid, [beyond]])
-    clipped = np.clip(values, ladder[0], ladder[-1])
-    at = np.clip(np.searchsorted(ladder, clipped, side="right") - 1, 0, len(ladder) - 2)
-    lower, upper = ladder[at], ladder[at + 1]
-    below, above = clipped - lower, upper - clipped
-    even = np.array([codes_of.get(float(v), codes_of[high if v > 0 else low] + 1) % 2 == 0 for v in ladder])
-    if rounding == "nearest-even":
-        up = (above < below) | ((above == below) & even[at + 1])
-    elif rounding == "nearest-away":
-        up = (above < below) | ((above == below) & (values > 0))
-    elif rounding == "towards-zero":
-        up = (values < 0) & (below > 0)
-    elif rounding == "towards-positive":
-        up = below > 0
-    elif rounding == "towards-negative":
-        up = np.zeros(values.shape, bool)
-    else:
-        up = below / (upper - lower) >= threshold
-    up |= above == 0
-    result = np.where(up, upper, lower)
-    over = np.abs(result) > high
-    keeps = {"towards-zero": True, "towards-positive": values < 0, "towards-negative": values > 0}.get(rounding, False)
-    special = np.inf if np.isinf(code_values).any() else np.nan if not finite.all() else high
-    to_special = over & ~np.broadcast_to(keeps, over.shape) if overflow == "ieee" else np.zeros_like(over)
-    limit = np.where(values < 0, max(low, -high) if low < 0 else low, high)
-    result = np.where(over, limit, result)
-    return np.where(to_special, np.copysign(special, values), result)
-
-
 # ---- floats: the definition of a format in rational numbers, and the same by search for whole arrays ----------------
 
 

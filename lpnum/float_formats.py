@@ -47,7 +47,7 @@ class FloatFormat:
     ============== ============================================ =========================== ========
     "ieee"         largest exponent, mantissa not 0             largest exponent, M = 0     yes
     "fn"           all bits but the sign set                    none                        yes
-    "fnuz"         the code of -0                               none                        no
+    "fnuz"         the code of -0 (unsigned: the largest code)  none                        no
     "none"         none                                         none                        yes
     "p3109"        the code of -0 (unsigned: the largest code)  largest magnitude left      no
     "p3109-finite" as "p3109"                                   none                        no
@@ -111,18 +111,24 @@ class FloatFormat:
     @property
     def name(self) -> str:
         """Name in the table of named formats, else a description such as ``minifloat4_3_bias4_fn``."""
-        return _named(self) or f"minifloat{self.exponent_bits}_{self.mantissa_bits}_bias{self.bias}_{self.specials}"
+        unsigned = "" if self.signed else "u"
+        return (
+            _named(self)
+            or f"{unsigned}minifloat{self.exponent_bits}_{self.mantissa_bits}_bias{self.bias}_{self.specials}"
+        )
 
     def __repr__(self) -> str:
         name = _named(self)
         if name is not None:
             return f"lpnum.{name}"
-        if self.specials.startswith("p3109"):
-            signed = "" if self.signed else ", signed=False"
-            finite = "" if self.specials == "p3109" else ", extended=False"
-            return f"lpnum.p3109({self.bits}, {self.mantissa_bits + 1}{signed}{finite})"
         signed = "" if self.signed else ", signed=False"
-        return f"lpnum.minifloat({self.exponent_bits}, {self.mantissa_bits}, {self.bias}, {self.specials!r}{signed})"
+        precision = self.mantissa_bits + 1
+        if self.exponent_bits and self.specials.startswith("p3109"):
+            extended = self.specials == "p3109"
+            if self == p3109(self.bits, precision, self.signed, extended):
+                return f"lpnum.p3109({self.bits}, {precision}{signed}{'' if extended else ', extended=False'})"
+        fields = f"{self.exponent_bits}, {self.mantissa_bits}, {self.bias}, {self.specials!r}{signed}"
+        return f"lpnum.minifloat({fields})" if self.zero else f"lpnum.FloatFormat({fields}, zero=False)"
 
     # ---- codes -----------------------------------------------------------------------------------------------------
 

@@ -5,17 +5,19 @@ Needs hypothesis: ``pip install "lpnum[test]"``.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lpnum.array import LPArray
-from lpnum.formats import FixedFormat
+from lpnum.float_formats import SPECIALS
+from lpnum.formats import FixedFormat, FloatFormat, Format, named
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["assert_same", "formats", "lp_arrays"]
+__all__ = ["assert_same", "fixed_formats", "float_formats", "formats", "lp_arrays"]
 
 
 def _hypothesis() -> Any:
@@ -27,36 +29,84 @@ def _hypothesis() -> Any:
     return st, hypothesis.extra.numpy
 
 
-def formats(*, max_bits: int = 16) -> SearchStrategy[FixedFormat]:
+def formats(*, max_bits: int = 16) -> SearchStrategy[Format]:
+    """Strategy of formats of any kind: `fixed_formats` and `float_formats`."""
+    return fixed_formats(max_bits=max_bits) | float_formats(max_bits=max_bits)
+
+
+def fixed_formats(*, max_bits: int = 16) -> SearchStrategy[FixedFormat]:
     """Strategy of fixed-point formats: every width, signedness and a range of binary points."""
     st, _ = _hypothesis()
     return st.builds(FixedFormat, st.integers(2, max_bits), st.none() | st.integers(-4, 20), st.booleans())
 
 
+def float_formats(*, min_bits: int = 3, max_bits: int = 16, max_exponent: int = 1022) -> SearchStrategy[FloatFormat]:
+    """Strategy of float formats: named ones, and any fields, bias, special values and sign that make a format.
+
+    Parameters
+    ----------
+    min_bits, max_bits : int
+        Width of a code, 3 to 16.
+    max_exponent : int
+        Largest magnitude of an exponent among the values; 1022 is what float64 holds, 126 keeps to float32.
+    """
+    st, _ = _hypothesis()
+
+    def build(draw: Any) -> FloatFormat | None:
+        signed = draw(st.booleans())
+        field_bits = draw(st.integers(min_bits, max_bits)) - signed
+        exponent_bits = draw(st.integers(0, min(field_bits, 10)))
+        mantissa_bits = field_bits - exponent_bits
+        span = (1 << exponent_bits) + mantissa_bits
+        usual = (1 << exponent_bits) // 2
+        low, high = max(span - max_exponent, -max_exponent), max_exponent - mantissa_bits
+        near = st.integers(max(usual - 3, low), min(usual + 3, high)) if low <= usual <= high else st.nothing()
+        bias = draw(near | st.integers(low, high)) if low <= high else usual
+        without_zero = not signed and not mantissa_bits and draw(st.booleans())
+        try:
+            return FloatFormat(
+                exponent_bits, mantissa_bits, bias, draw(st.sampled_from(SPECIALS)), signed, not without_zero
+            )
+        except ValueError:  # the special values leave no number, or the exponents leave the range
+            return None
+
+    some = [f for f in named().values() if isinstance(f, FloatFormat) and min_bits <= f.bits <= max_bits]
+    some = [f for f in some if f.min_exponent - f.mantissa_bits >= -max_exponent and f.max_exponent <= max_exponent]
+    built: SearchStrategy[Any] = st.composite(build)().filter(lambda f: f is not None)
+    return st.sampled_from(some) | built if some else built
+
+
 def lp_arrays(
-    fmt: FixedFormat | SearchStrategy[FixedFormat] | None = None,
+    fmt: Format | SearchStrategy[Any] | None = None,
     shape: Any = None,
     *,
     metadata: tuple[str, ...] = ("scalar", "axis", "element"),
+    finite: bool = True,
 ) -> SearchStrategy[LPArray]:
     """Strategy of arrays with any codes, and scales and offsets per array, per axis or per element.
 
     Parameters
     ----------
     fmt : format or strategy of formats, optional
+        Default: `formats`.
     shape : tuple of int or strategy, optional
         Default: up to 3 dimensions of up to 5, empty ones too.
     metadata : tuple of {"scalar", "axis", "element"}
         Which layouts of scale and offset may occur.
+    finite : bool
+        Without the codes of NaN and infinity.
     """
     st, hnp = _hypothesis()
 
     def build(draw: Any) -> LPArray:
         chosen = formats() if fmt is None else fmt
-        f = chosen if isinstance(chosen, FixedFormat) else draw(chosen)
+        f = chosen if isinstance(chosen, Format) else draw(chosen)
         dims = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5) if shape is None else shape
         dims = dims if isinstance(dims, tuple) else draw(dims)
-        codes = draw(hnp.arrays(f.storage, dims, elements=st.integers(f.code_min, f.code_max)))
+        elements = st.integers(f.code_min, f.code_max)
+        if finite and isinstance(f, FloatFormat):
+            elements = elements.filter(lambda code: math.isfinite(f.value(code)))
+        codes = draw(hnp.arrays(f.storage, dims, elements=elements))
 
         def meta(elements: Any) -> Any:
             layout = draw(st.sampled_from(metadata))

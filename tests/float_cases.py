@@ -21,6 +21,7 @@ SIXTEEN_BIT = [fmt for fmt in NAMED.values() if fmt.bits > 8]
 MINIFLOATS = [minifloat(4, 3, 4), minifloat(6, 9), minifloat(2, 0, specials="none"), minifloat(0, 5, specials="none")]
 MINIFLOATS += [minifloat(5, 3, specials=s, signed=False) for s in ("none", "fn", "ieee", "fnuz")]
 MINIFLOATS += [minifloat(3, 3), minifloat(1, 1, specials="fnuz")]
+MINIFLOATS += [minifloat(0, 2, 0, "fn"), minifloat(0, 3, 0, "fn", signed=False)]
 MINIFLOATS += [minifloat(5, 2, 200), minifloat(5, 2, -200), minifloat(4, 3, -20)]
 MINIFLOATS += [minifloat(7, 0), minifloat(5, 10, 0, "fnuz"), minifloat(8, 8, specials="fn", signed=False)]
 

@@ -83,7 +83,7 @@ def test_cover_depends_on_grids_only(ufunc, seed):
 @given(data=st.data(), ufunc=st.sampled_from([np.add, np.subtract, np.multiply]))
 def test_operator_ufunc_and_oracle_agree_on_any_grids_and_shapes(data, ufunc):
     shapes = data.draw(hnp.mutually_broadcastable_shapes(num_shapes=2, min_side=0, max_side=4, max_dims=3))
-    a, b = (data.draw(testing.lp_arrays(shape=s)) for s in shapes.input_shapes)
+    a, b = (data.draw(testing.lp_arrays(testing.fixed_formats(), s)) for s in shapes.input_shapes)
     result = ufunc(a, b)
     testing.assert_same(OPERATIONS[ufunc](a, b), result)
     assert result.shape == shapes.result_shape
@@ -255,7 +255,7 @@ def test_in_place_keeps_the_grid_and_rounds_once(ufunc, mode, seed, simd_level):
 @given(data=st.data(), ufunc=st.sampled_from([np.add, np.subtract, np.multiply]))
 def test_in_place_with_any_layout_equals_the_oracle(data, ufunc):
     shapes = data.draw(hnp.mutually_broadcastable_shapes(num_shapes=2, min_side=0, max_side=4, max_dims=3))
-    target = data.draw(testing.lp_arrays(shape=shapes.result_shape))
+    target = data.draw(testing.lp_arrays(testing.fixed_formats(), shapes.result_shape))
     axes = data.draw(st.permutations(range(target.ndim)))
     target = target.transpose(axes)
     missing = target.ndim - len(shapes.input_shapes[1])

@@ -118,7 +118,10 @@ def test_any_layout_gives_the_codes_of_the_contiguous_copy(values, data):
         np.testing.assert_array_equal(one, two)
 
 
-@given(fmt=testing.formats(), values=hnp.arrays(np.float64, 20, elements=st.floats(-1e5, 1e5)))
+@given(
+    fmt=testing.formats().filter(lambda f: f.signed or isinstance(f, lpnum.FixedFormat)),
+    values=hnp.arrays(np.float64, 20, elements=st.floats(-1e5, 1e5)),
+)
 def test_round_to_is_decode_of_encode_and_idempotent(fmt, values):
     rounded = lpnum.round_to(values, fmt)
     np.testing.assert_array_equal(rounded, lpnum.decode(lpnum.encode(values, fmt), fmt, np.float64))

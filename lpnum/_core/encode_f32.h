@@ -46,6 +46,7 @@ static inline f32_encoder f32_encoder_of(const lpnum_format *f, int rounding, in
 static inline int f32_encodable(const lpnum_format *f) {
     const int m = f->mantissa_bits, after = f->finite_max + 1, top_exponent = (after >> m) + f->min_exponent;
     if (!LPNUM_LANES || m == 0 || m > (f->code_max < 256 ? 6 : 12) || after > (f->code_max < 256 ? 0xFF : 0xFFFF)) return 0;
+    if (after < 1 << m) return 0; /* no normal value: what stands for all beyond would be taken for subnormal */
     if (f->min_exponent == -126) return after <= 255 << m; /* the fields of float32: no scaling, limit at most infinity */
     return f->min_exponent >= -100 && top_exponent <= 80;
 }

@@ -23,7 +23,7 @@ from lpnum._schema import fields, invalid, parse
 MAX_HEADER = 100_000_000  # bytes; the limit of the package safetensors
 _PIECE = 1 << 20
 
-# dtype of the file -> NumPy dtype of its bytes. F4 holds two numbers in a byte.
+# dtype of the file -> NumPy dtype of its codes. F4 holds two numbers in a byte.
 STORAGE = {
     "BOOL": "?",
     "U8": "u1",
@@ -34,7 +34,7 @@ STORAGE = {
     "I32": "<i4",
     "U64": "<u8",
     "I64": "<i8",
-    "F16": "<f2",
+    "F16": "<u2",
     "F32": "<f4",
     "F64": "<f8",
     "C64": "<c8",
@@ -59,7 +59,7 @@ FORMAT_OF = {
 }
 DTYPE_OF_FORMAT = {fmt: name for name, fmt in FORMAT_OF.items()}
 DTYPE_OF_STORAGE = {np.dtype(code): name for name, code in STORAGE.items() if name not in FORMAT_OF}
-DTYPE_OF_STORAGE[np.dtype("<f2")] = "F16"
+DTYPE_OF_STORAGE[np.dtype("<f2")] = "F16"  # a plain array
 
 
 def pack4(codes: np.ndarray) -> np.ndarray:

@@ -319,10 +319,12 @@ def load_safetensors(file: Any, *, mmap: bool | str = False, scale_suffix: str |
 
 def _tensor_alone(reader: _safetensors.Reader, name: str, where: str) -> Any:
     """A tensor of which only the file's own dtype is known."""
-    values, fmt = reader.raw(name), _safetensors.FORMAT_OF.get(reader.tensors[name][0])
-    if fmt is None or values.dtype == np.float16:
-        return plain_values(values, where)
-    return LPArray(values, fmt)
+    values, dtype = reader.raw(name), reader.tensors[name][0]
+    if dtype == "F16":  # NumPy has it
+        values = values.view("<f2")
+    elif dtype in _safetensors.FORMAT_OF:
+        return LPArray(values, _safetensors.FORMAT_OF[dtype])
+    return plain_values(values, where)
 
 
 def _foreign(reader: _safetensors.Reader, scale_suffix: str | None, where: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def from_cf(
     codes : array_like of int8, uint8, int16 or uint16
         As stored: read with masking and scaling switched off. Not copied in native byte order.
     scale_factor, add_offset : float
-        The attributes; a negative scale is kept. If both are float32 (or absent), so are the values.
+        The attributes; a negative scale is kept. If they are float32, so are the values, else float64.
     fill_value : number or sequence of numbers, optional
         ``_FillValue`` and ``missing_value``. What is no code (NaN on integers, 1e20) marks nothing.
     missing : {"error", "mask"} or float
@@ -101,9 +101,9 @@ def from_cf(
         if fill == np.rint(fill) and fmt.code_min <= fill <= fmt.code_max:
             found = stored == fmt.storage.type(fill)
             mask = found if mask is None else mask | found
-    single = all(getattr(v, "dtype", None) == np.float32 or v is d for v, d in ((scale_factor, 1.0), (add_offset, 0.0)))
-    given = any(hasattr(v, "dtype") for v in (scale_factor, add_offset))
-    x = LPArray(stored, fmt, scale_factor, add_offset, np.float32 if single and given else np.float64)
+    given = [v.dtype for v in (scale_factor, add_offset) if hasattr(v, "dtype")]  # Python's floats have no opinion
+    single = bool(given) and all(dtype.kind == "f" and dtype.itemsize == 4 for dtype in given)
+    x = LPArray(stored, fmt, scale_factor, add_offset, np.float32 if single else np.float64)
     if missing == "mask":
         return x, np.zeros(x.shape, bool) if mask is None else mask
     if mask is not None and mask.any():

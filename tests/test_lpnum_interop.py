@@ -166,7 +166,7 @@ def test_torchs_quantized_tensors_bring_their_scale():
         (torch.quantize_per_tensor(values, 0.25, 10, torch.quint8), lpnum.ufixed8),
         (torch.quantize_per_tensor(values, 0.25, 0, torch.qint8), lpnum.fixed8),
         (
-            torch.quantize_per_channel(values, torch.tensor([0.5, 0.25]), torch.tensor([3, -7]), 0, torch.qint8),
+            torch.quantize_per_channel(values, scales, torch.tensor([3, -7]), 0, torch.qint8),
             lpnum.fixed8,
         ),
     ):

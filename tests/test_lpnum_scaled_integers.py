@@ -136,7 +136,8 @@ def netcdf(path):
             file.createDimension(name, n)
         u = file.createVariable("u", "i2", tuple("tyx"))
         u[:] = codes
-        u.scale_factor, u.add_offset, u.missing_value = -0.001572704938045535, 26.96875, np.nan
+        u.scale_factor, u.add_offset = np.float64(-0.001572704938045535), np.float64(26.96875)
+        u.missing_value = np.float64(np.nan)
         v = file.createVariable("v", "i2", tuple("tyx"))
         v[:] = np.where(codes > 0, codes, np.int16(-32767))
         v.scale_factor, v.add_offset, v._FillValue = np.float32(0.01), np.float32(-3.5), np.int16(-32767)

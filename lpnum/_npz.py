@@ -137,7 +137,7 @@ class Reader:
                 raise invalid(self.where, f"{name}: longer than its header says")
         return array
 
-    def mapped(self, name: str, dtype: np.dtype, path: str, mode: str, verify: bool) -> np.ndarray:
+    def mapped(self, name: str, dtype: np.dtype, mode: str, verify: bool) -> np.ndarray:
         """The array of a member, mapped from the disk."""
         info = self.infos[name]
         with self.archive.open(info) as member:  # compares the member's own name with that in the directory
@@ -152,7 +152,7 @@ class Reader:
             raise invalid(self.where, f"{name}: longer than the file")
         if math.prod(shape) == 0:
             return np.empty(shape, stored)
-        return np.memmap(path, stored, mode, offset + header_length, shape, order)  # type: ignore[call-overload]
+        return np.memmap(self.stream, stored, mode, offset + header_length, shape, order)  # type: ignore[call-overload]
 
     def _npy_header(self, member: Any, info: Any, dtype: np.dtype) -> tuple[np.dtype, tuple[int, ...], str, int]:
         """Dtype, shape, order and length of a member's npy header, which must agree with the member's length."""

@@ -144,12 +144,12 @@ class Reader:
     stream : binary file object that can seek
     where : str
         Beginning of error messages.
-    path, mode : optional
-        To map tensors from the disk instead of reading them.
+    mode : str, optional
+        Of `numpy.memmap`, to map tensors from the disk instead of reading them.
     """
 
-    def __init__(self, stream: Any, where: str, path: Any = None, mode: str | None = None) -> None:
-        self.stream, self.where, self.path, self.mode = stream, where, path, mode
+    def __init__(self, stream: Any, where: str, mode: str | None = None) -> None:
+        self.stream, self.where, self.mode = stream, where, mode
         stream.seek(0, os.SEEK_END)
         length = stream.tell()
         stream.seek(0)
@@ -201,7 +201,7 @@ class Reader:
         stored_shape = (last - first,) if dtype == "F4" else shape
         if self.mode is not None and first != last:
             place = self.begin + first
-            array = np.memmap(self.path, storage, self.mode, place, stored_shape)  # type: ignore[call-overload]
+            array = np.memmap(self.stream, storage, self.mode, place, stored_shape)  # type: ignore[call-overload]
         else:
             array = np.empty(stored_shape, storage)
             self.stream.seek(self.begin + first)

@@ -146,7 +146,7 @@ def load(file: Any, *, mmap: bool | str = False, verify: bool = False) -> Any:
         def read(name: str, part: str, dtype: Any) -> Any:
             if mode is None:
                 return reader.array(_member(name, part), dtype)
-            return reader.mapped(_member(name, part), dtype, file, mode, verify)
+            return reader.mapped(_member(name, part), dtype, mode, verify)
 
         header = parse(reader.header(), where)
         check_version(header.get("lpnum"), where)
@@ -291,7 +291,7 @@ def load_safetensors(file: Any, *, mmap: bool | str = False, scale_suffix: str |
     where = "lpnum.load_safetensors"
     mode = _mmap_mode(mmap, file, where)
     with _opened(file, where) as stream, errors_of_damage(where):
-        reader = _safetensors.Reader(stream, where, file, mode)
+        reader = _safetensors.Reader(stream, where, mode)
         own = reader.metadata.get(_OWN)
         if own is None:
             return _foreign(reader, scale_suffix, where)

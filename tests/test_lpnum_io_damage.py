@@ -285,3 +285,21 @@ def test_a_member_that_claims_more_than_the_file_has_is_refused_before_anything_
     struct.pack_into("<LL", data, directory + 20, 1 << 31, 1 << 31)
     with little_memory(1 << 20), pytest.raises(ValueError, match="longer than the file"):
         loaded(bytes(data))
+
+
+@given(edits=st.lists(st.tuples(st.integers(0, len(INTACT) - 1), st.integers(1, 255)), min_size=1, max_size=4))
+def test_a_mapped_file_with_changed_bytes_is_refused_or_gives_arrays_that_keep_their_invariants(edits, tmp_path):
+    data = bytearray(INTACT)
+    for place, bits in edits:
+        data[place] ^= bits
+    path = tmp_path / "x.npz"
+    path.write_bytes(data)
+    with warnings.catch_warnings(), little_memory(1 << 21):
+        warnings.simplefilter("error")
+        try:
+            back = lpnum.load(path, mmap=True)
+        except ValueError:  # and nothing else
+            return
+        for x in back.values():
+            if isinstance(x, lpnum.LPArray):
+                lpnum.LPArray(x.codes, x.format, x.scale, x.offset, x.dtype, rounding=x.rounding, overflow=x.overflow)

@@ -9,16 +9,12 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from lpnum import grid
-from lpnum.array import LPArray, own_policy
-from lpnum.codec import as_codes
 from lpnum.formats import FixedFormat, FloatFormat
 from lpnum.random import CounterRNG
 
@@ -33,12 +29,6 @@ _FAMILIES: dict[str, type] = {
 }
 _NAME_OF_FAMILY = {cls: name for name, cls in _FAMILIES.items()}
 _PLAIN = {"bool", "int", "float", "str", "None"}  # what fields hold that are not formats themselves
-
-# How many elements a check looks at together: no check allocates more, whatever the file says.
-_CHUNK = 1 << 16
-
-# A stored part of an array: kind of part ("codes", "scale", "offset", "values") -> ndarray.
-Parts = dict[str, np.ndarray]
 
 
 def invalid(where: str, what: str) -> ValueError:
@@ -163,7 +153,7 @@ def format_from_json(entry: Any, where: str) -> Any:
         raise invalid(where, str(error)) from None
 
 
-# ---- arrays --------------------------------------------------------------------------------------------------------
+# ---- generators and names --------------------------------------------------------------------------------------------------------
 
 
 class Generators:
@@ -207,139 +197,6 @@ class Generators:
         if type(number) is not int or not 0 <= number < len(self.found):
             raise invalid(where, f"there is no random generator {number!r:.80}")
         return self.found[number]
-
-
-def describe(x: Any, generators: Generators, where: str) -> tuple[dict[str, Any], Parts]:
-    """The header entry of an array, and the plain arrays to store beside it."""
-    for kind, (classes, to_entry, _, _) in _KINDS.items():
-        if type(x) in classes:
-            entry, parts = to_entry(x, generators, where)
-            return {"kind": kind, **entry}, parts
-    raise TypeError(
-        f"{where}: expected an LPArray or a numpy.ndarray, not {type(x).__name__}; "
-        "make one with lpnum.array or numpy.asarray first"
-    )
-
-
-def layout(entry: Any, where: str) -> dict[str, np.dtype]:
-    """Which parts an entry has, with the dtype that each must have: known before anything is read."""
-    return _kind(entry, where)[2](entry, where)
-
-
-def build(entry: Any, parts: Parts, generators: Generators, where: str) -> Any:
-    """The array of an entry and its parts; takes the parts without a copy where their byte order is the machine's."""
-    return _kind(entry, where)[3](entry, parts, generators, where)
-
-
-def _kind(entry: Any, where: str) -> Any:
-    kind = entry.get("kind") if isinstance(entry, dict) else None
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise invalid(where, f"the kind of an array must be one of {sorted(_KINDS)}, not {kind!r:.80}")
-    return _KINDS[kind]
-
-
-_METADATA = ("scale", "offset")
-_LPARRAY = ("kind", "format", "scale", "offset", "dtype", "rounding", "overflow", "rng")
-
-
-def _describe_lparray(x: LPArray, generators: Generators, where: str) -> tuple[dict[str, Any], Parts]:
-    parts = {"codes": x.codes}
-    entry: dict[str, Any] = {"format": format_to_json(x.format)}
-    for name, meta in zip(_METADATA, (x._scale, x._offset), strict=True):
-        entry[name] = "array" if meta.ndim else float(meta)
-        if meta.ndim:
-            parts[name] = meta
-    entry |= {"dtype": x.dtype.name, "rounding": x.rounding, "overflow": x.overflow}
-    return entry | {"rng": generators.number(x.rng)}, parts
-
-
-def _layout_lparray(entry: Any, where: str) -> dict[str, np.dtype]:
-    _, fmt, scale, offset, *_ = fields(entry, _LPARRAY, where)
-    parts = {"codes": format_from_json(fmt, where).storage}
-    for name, meta in zip(_METADATA, (scale, offset), strict=True):
-        if meta == "array":
-            parts[name] = np.dtype(np.float64)
-        elif type(meta) not in (int, float):
-            raise invalid(where, f'{name} must be a number or "array", not {meta!r:.80}')
-    return parts
-
-
-def _build_lparray(entry: Any, parts: Parts, generators: Generators, where: str) -> LPArray:
-    _, fmt, scale, offset, dtype, rounding, overflow, rng = fields(entry, _LPARRAY, where)
-    if dtype not in ("float32", "float64"):
-        raise invalid(where, f"the dtype of the values must be float32 or float64, not {dtype!r:.80}")
-    fmt = format_from_json(fmt, where)
-    try:
-        codes = as_codes(parts["codes"], fmt, where)
-        metas = [
-            stored_metadata(parts[name], codes.shape, name) if value == "array" else _number(value, name)
-            for name, value in zip(_METADATA, (scale, offset), strict=True)
-        ]
-        policy = own_policy(rounding, overflow, generators.at(rng, where))
-    except (TypeError, ValueError) as error:
-        raise error if str(error).startswith(where) else invalid(where, str(error)) from None
-    return object.__new__(LPArray)._set(codes, fmt, metas[0], metas[1], np.dtype(dtype), policy)
-
-
-def _number(value: float, name: str) -> np.ndarray:
-    try:
-        return grid.as_metadata(float(value), (), name)
-    except OverflowError:
-        raise ValueError(f"{name}: {value} is beyond the range of float64") from None
-
-
-def stored_metadata(meta: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """A scale or offset array from a file, checked piece by piece and not copied: it may be larger than memory."""
-    if meta.ndim and (meta.ndim != len(shape) or any(m not in (1, n) for m, n in zip(meta.shape, shape, strict=True))):
-        raise ValueError(f"{name}: shape {meta.shape} does not fit the array's shape {shape}")
-    flat = meta.reshape(-1, order="A")
-    for start in range(0, flat.size, _CHUNK):
-        part = flat[start : start + _CHUNK]
-        if not np.isfinite(part).all() or (name == "scale" and (part == 0).any()):
-            raise ValueError(f"{name}: must be finite{' and not 0' if name == 'scale' else ''} everywhere")
-    return meta.astype(np.float64, copy=not meta.flags.aligned)
-
-
-def _describe_ndarray(x: np.ndarray, generators: Generators, where: str) -> tuple[dict[str, Any], Parts]:
-    if not _is_plain(x.dtype):
-        raise TypeError(f"{where}: plain arrays of bool, integers, floats or complex numbers, not of {x.dtype}")
-    return {"dtype": x.dtype.newbyteorder("<").str}, {"values": x}
-
-
-def _is_plain(dtype: np.dtype) -> bool:
-    return dtype.kind in "biufc" and dtype.isbuiltin != 2 and dtype.itemsize <= (16 if dtype.kind == "c" else 8)
-
-
-def _layout_ndarray(entry: Any, where: str) -> dict[str, np.dtype]:
-    _, name = fields(entry, ("kind", "dtype"), where)
-    if not isinstance(name, str) or not re.fullmatch(r"[<|][biufc]\d{1,2}", name):
-        raise invalid(where, f"{name!r:.80} is not a dtype of plain numbers")
-    try:
-        dtype = np.dtype(name)
-    except TypeError as error:
-        raise invalid(where, str(error)) from None
-    if not _is_plain(dtype):
-        raise invalid(where, f"{name!r:.80} is not a dtype of plain numbers")
-    return {"values": dtype}
-
-
-def _build_ndarray(entry: Any, parts: Parts, generators: Generators, where: str) -> np.ndarray:
-    return plain_values(parts["values"], where)
-
-
-def plain_values(values: np.ndarray, where: str) -> np.ndarray:
-    """A plain array as it comes from a file, in the machine's byte order; bools must be 0 and 1."""
-    if values.dtype == np.bool_ and values.size and values.view(np.uint8).max() > 1:
-        raise invalid(where, "bools other than 0 and 1")
-    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
-
-
-# Kind in files -> classes, array to entry and parts, entry to the dtypes of the parts, entry and parts to array.
-# Subclasses are not in: a masked array without its mask would be a wrong array.
-_KINDS: dict[str, tuple[tuple[type, ...], Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {
-    "LPArray": ((LPArray,), _describe_lparray, _layout_lparray, _build_lparray),
-    "ndarray": ((np.ndarray, np.memmap), _describe_ndarray, _layout_ndarray, _build_ndarray),
-}
 
 
 def named_arrays(arrays: Any, named: dict[str, Any], where: str) -> dict[str, Any]:

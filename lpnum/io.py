@@ -14,21 +14,17 @@ import numpy as np
 
 from lpnum import _safetensors
 from lpnum._files import is_path, writing
+from lpnum._kinds import Parts, build, describe, formats_of, layout, plain_values
 from lpnum._schema import (
     VERSION,
     Generators,
-    Parts,
-    build,
     check_version,
-    describe,
     dump,
     errors_of_damage,
     fields,
     invalid,
-    layout,
     named_arrays,
     parse,
-    plain_values,
 )
 from lpnum.array import LPArray
 from lpnum.interop import codes_of_plain
@@ -233,8 +229,7 @@ def save_safetensors(
             tensor = _tensor(name, part)
             if tensor in tensors or tensor == "__metadata__":
                 raise ValueError(f"{where}: two tensors would have the name {tensor!r}; rename one array")
-            fmt = x.format if part == "codes" else None
-            tensors[tensor] = _safetensors.as_tensor(values, fmt, f"{where}: {name!r}")
+            tensors[tensor] = _safetensors.as_tensor(values, formats_of(entry, x).get(part), f"{where}: {name!r}")
         if entry["kind"] != "ndarray":  # of plain tensors the file says everything itself
             entries[name] = entry
     own = {"lpnum": VERSION, "arrays": entries, "generators": generators.to_json()}
@@ -311,9 +306,10 @@ def load_safetensors(file: Any, *, mmap: bool | str = False, scale_suffix: str |
                 if stored[part].dtype != dtype:
                     raise invalid(where, f"{name!r:.80}: the {part} are {stored[part].dtype}, and not {dtype}")
             arrays[name] = build(entry, stored, rngs, where)
-            said = _safetensors.FORMAT_OF.get(reader.tensors[name][0])
-            if said is not None and said != arrays[name].format:
-                raise invalid(where, f"{name!r:.80}: the format is {arrays[name].format!r}, and the tensor {said!r}")
+            for part, fmt in formats_of(entry, arrays[name]).items():
+                said = _safetensors.FORMAT_OF.get(reader.tensors[_tensor(name, part)][0])
+                if said not in (None, fmt):
+                    raise invalid(where, f"{name!r:.80}: the format is {fmt!r}, and that of the tensor {said!r}")
         return arrays | {name: _tensor_alone(reader, name, where) for name in sorted(plain)}
 
 

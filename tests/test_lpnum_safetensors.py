@@ -236,7 +236,7 @@ def own(**changes):
         ({"__metadata__": {"lpnum": '{"lpnum":1,"arrays":[],"generators":[]}'}, "a": entry()}, "must be an object"),
         ({"__metadata__": own(), "b": entry()}, "lacks the tensor 'a'"),
         ({"__metadata__": own(), "a": entry("I8")}, "the codes are int8, and not uint8"),
-        ({"__metadata__": own(), "a": entry("F8_E4M3")}, "the format is lpnum.float8_e5m2, and the tensor"),
+        ({"__metadata__": own(), "a": entry("F8_E4M3")}, "the format is lpnum.float8_e5m2, and that of the tensor"),
         ({"__metadata__": own(scale=0), "a": entry("F8_E5M2")}, "must not be 0"),
         ({"__metadata__": own(scale="array"), "a": entry("F8_E5M2")}, "lacks the tensor 'a_scale'"),
         ({"__metadata__": own(kind="BlockThing"), "a": entry("F8_E5M2")}, "kind"),

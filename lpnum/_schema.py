@@ -153,7 +153,7 @@ def format_from_json(entry: Any, where: str) -> Any:
         raise invalid(where, str(error)) from None
 
 
-# ---- generators and names --------------------------------------------------------------------------------------------------------
+# ---- generators and names ------------------------------------------------------------------------------------------
 
 
 class Generators:

@@ -15,7 +15,10 @@ import numpy as np
 from lpnum import grid
 from lpnum._schema import Generators, fields, format_from_json, format_to_json, invalid
 from lpnum.array import LPArray, own_policy
+from lpnum.block_array import BlockArray
+from lpnum.block_formats import BlockFormat
 from lpnum.codec import as_codes
+from lpnum.formats import FloatFormat
 
 # How many elements a check looks at together: no check allocates more, whatever the file says.
 _CHUNK = 1 << 16
@@ -120,6 +123,49 @@ def stored_metadata(meta: np.ndarray, shape: tuple[int, ...], name: str) -> np.n
     return meta.astype(np.float64, copy=not meta.flags.aligned)
 
 
+_BLOCKARRAY = ("kind", "format", "axis", "tensor_scale", "dtype", "rounding", "overflow", "rng")
+
+
+def _describe_blocks(x: BlockArray, generators: Generators, where: str) -> tuple[dict[str, Any], Parts]:
+    entry = {"format": format_to_json(x.format), "axis": x.axis, "tensor_scale": x.tensor_scale, "dtype": x.dtype.name}
+    entry |= {"rounding": x.rounding, "overflow": x.overflow, "rng": generators.number(x.rng)}
+    return entry, {"codes": x.codes, "scale_codes": x.scale_codes}
+
+
+def _layout_blocks(entry: Any, where: str) -> dict[str, np.dtype]:
+    _, fmt, axis, tensor_scale, *_ = fields(entry, _BLOCKARRAY, where)
+    if not isinstance(format_from_json(fmt, where), BlockFormat):
+        raise invalid(where, "the format of a BlockArray must be of the family block")
+    if type(axis) is not int or (type(tensor_scale) not in (int, float) and tensor_scale != "array"):
+        raise invalid(where, 'axis must be an integer, and tensor_scale a number or "array"')
+    parts = {"codes": np.dtype(np.uint8), "scale_codes": np.dtype(np.uint8)}
+    return parts | ({"tensor_scale": np.dtype(np.float64)} if tensor_scale == "array" else {})
+
+
+def _build_blocks(entry: Any, parts: Parts, generators: Generators, where: str) -> BlockArray:
+    _, fmt, axis, tensor_scale, dtype, rounding, overflow, rng = fields(entry, _BLOCKARRAY, where)
+    if dtype not in ("float32", "float64"):
+        raise invalid(where, f"the dtype of the values must be float32 or float64, not {dtype!r:.80}")
+    if tensor_scale == "array":
+        tensor_scale = parts["tensor_scale"].item() if parts["tensor_scale"].ndim == 0 else np.nan
+    settings = {"axis": axis, "tensor_scale": tensor_scale, "dtype": dtype, "rounding": rounding, "overflow": overflow}
+    try:
+        return BlockArray(
+            parts["codes"],
+            parts["scale_codes"],
+            format_from_json(fmt, where),
+            rng=generators.at(rng, where),
+            **settings,
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise error if str(error).startswith(where) else invalid(where, str(error)) from None
+
+
+def _formats_of_blocks(x: BlockArray) -> dict[str, Any]:
+    whole = isinstance(x.format.element, FloatFormat) and not x.format.packed  # one element in each byte
+    return {"scale_codes": x.format.scale_format} | ({"codes": x.format.element} if whole else {})
+
+
 def _describe_ndarray(x: np.ndarray, generators: Generators, where: str) -> tuple[dict[str, Any], Parts]:
     if not _is_plain(x.dtype):
         raise TypeError(f"{where}: plain arrays of bool, integers, floats or complex numbers, not of {x.dtype}")
@@ -168,5 +214,6 @@ class Kind:
 # The name of the kind in files -> how it is stored.
 _KINDS: dict[str, Kind] = {
     "LPArray": Kind((LPArray,), _describe_lparray, _layout_lparray, _build_lparray, lambda x: {"codes": x.format}),
+    "BlockArray": Kind((BlockArray,), _describe_blocks, _layout_blocks, _build_blocks, _formats_of_blocks),
     "ndarray": Kind((np.ndarray, np.memmap), _describe_ndarray, _layout_ndarray, _build_ndarray, lambda x: {}),
 }

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lpnum.block_formats import BlockFormat
 from lpnum.formats import FixedFormat, FloatFormat
 from lpnum.random import CounterRNG
 
@@ -26,6 +27,7 @@ MAX_HEADER = 1 << 24
 _FAMILIES: dict[str, type] = {
     "fixed": FixedFormat,
     "float": FloatFormat,
+    "block": BlockFormat,
 }
 _NAME_OF_FAMILY = {cls: name for name, cls in _FAMILIES.items()}
 _PLAIN = {"bool", "int", "float", "str", "None"}  # what fields hold that are not formats themselves

@@ -43,7 +43,7 @@ def save(file: Any, arrays: Any = None, /, **named: Any) -> None:
     file : path or binary file object
         A path is taken as it is, without a suffix added. An existing file is replaced in one step when the new one is
         complete and on the disk: a crash leaves the old file or the new one.
-    arrays : LPArray, numpy.ndarray, or mapping of names to them
+    arrays : LPArray, BlockArray, numpy.ndarray, or mapping of names to them
         One array, which `load` returns as such, or several, which it returns as a dict.
     **named
         Several arrays, by keyword.
@@ -51,7 +51,7 @@ def save(file: Any, arrays: Any = None, /, **named: Any) -> None:
     Raises
     ------
     TypeError
-        For what is neither an LPArray nor a plain array of numbers.
+        For what is neither a low-precision array nor a plain array of numbers.
     ValueError
         For a name that cannot be stored.
 
@@ -195,7 +195,7 @@ def save_safetensors(
     ----------
     file : path or binary file object
         An existing file is replaced in one step when the new one is complete, as in `save`.
-    arrays : mapping of names to LPArrays or numpy.ndarrays
+    arrays : mapping of names to LPArrays, BlockArrays or numpy.ndarrays
     metadata : mapping of str to str, optional
         Texts kept in the header beside lpnum's own.
     **named
@@ -206,7 +206,9 @@ def save_safetensors(
     The codes of an array ``w`` are the tensor ``w``: F8_E4M3, F8_E5M2, F8_E8M0, F8_E4M3FNUZ, F8_E5M2FNUZ, BF16, F16 or
     F4 for the formats of these names, I8, U8, I16 or U16 for others. A scale other than 1 is the tensor ``w_scale``, an
     offset other than 0 ``w_offset``, both F64 and broadcasting to ``w``: value = offset + scale * w, for integers
-    without a binary point too. Exact formats and policies are in the metadata: `load_safetensors` gives equal arrays.
+    without a binary point too. A block array ``b`` has its scales in ``b_scale_codes`` (F8_E8M0 or F8_E4M3), and a
+    tensor scale other than 1 in ``b_tensor_scale``; elements of 4 bits are packed in U8 as in memory. Exact formats and
+    policies are in the metadata: `load_safetensors` gives equal arrays.
 
     Examples
     --------
@@ -241,7 +243,7 @@ def save_safetensors(
 def _with_numbers(entry: dict[str, Any], parts: Parts) -> Parts:
     """The parts, with a single scale or offset among them where it is not 1 or 0: other programs must see it."""
     parts = dict(parts)
-    for name, neutral in (("scale", 1.0), ("offset", 0.0)):
+    for name, neutral in (("scale", 1.0), ("offset", 0.0), ("tensor_scale", 1.0)):
         if isinstance(entry.get(name), float) and entry[name] != neutral:
             parts[name] = np.array(entry[name])
             entry[name] = "array"

@@ -18,9 +18,14 @@ def same(a, b):
         assert type(a) is np.ndarray
         assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
         return
-    testing.assert_same(a, b)
+    if isinstance(b, lpnum.BlockArray):
+        assert (a.format, a.axis, a.tensor_scale) == (b.format, b.axis, b.tensor_scale)
+        np.testing.assert_array_equal(a.codes, b.codes)
+        np.testing.assert_array_equal(a.scale_codes, b.scale_codes)
+    else:
+        testing.assert_same(a, b)
+        assert (np.shape(a.scale), np.shape(a.offset)) == (np.shape(b.scale), np.shape(b.offset))
     assert (a.codes.dtype, a.shape, a.dtype) == (b.codes.dtype, b.shape, b.dtype)
-    assert (np.shape(a.scale), np.shape(a.offset)) == (np.shape(b.scale), np.shape(b.offset))
     assert (a.rounding, a.overflow) == (b.rounding, b.overflow)
     assert (a.rng is None) == (b.rng is None)
     if a.rng is not None:
@@ -71,3 +76,21 @@ def several():
         "bools": np.array([True, False]),
         "complex": np.array(1 + 2j),
     }
+
+
+def blocks():
+    """Block arrays of every named format, along the first and the last axis, and of a format without a name."""
+    codes = np.arange(64 * 4, dtype=np.int64).reshape(4, 64)
+    arrays = {}
+    for name, fmt in lpnum.formats.named_blocks().items():
+        # Not quantized here: the golden file must not depend on how values are rounded.
+        element = codes % (fmt.element.code_max + 1)
+        stored = (element[:, ::2] | element[:, 1::2] << 4 if fmt.packed else element).astype(np.uint8)
+        scales = (np.arange(4 * 64 // fmt.block) % 100).astype(np.uint8).reshape(4, -1)
+        factor = 0.125 if fmt.tensor_scale else 1.0
+        arrays[name] = lpnum.BlockArray(stored, scales, fmt, tensor_scale=factor, dtype=np.float32)
+        arrays[name + " columns"] = lpnum.BlockArray(stored.T, scales.T, fmt, axis=0, tensor_scale=factor)
+    own = lpnum.BlockFormat(lpnum.minifloat(2, 2, 1, "none"), 8, lpnum.float8_e8m0fnu, "ceil")
+    stored, scales = (codes % 32).astype(np.uint8), np.zeros((4, 8), np.uint8)
+    arrays["own"] = lpnum.BlockArray(stored, scales, own, rounding="stochastic", rng=3, overflow="clamp")
+    return arrays

@@ -150,7 +150,7 @@ def test_names_that_would_not_survive_are_refused(name):
 
 @pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed], ids=lambda f: f.__name__)
 def test_numpys_own_save_is_refused(save):
-    with pytest.raises(TypeError, match=rf"np\.{save.__name__}"):
+    with pytest.raises(TypeError, match=rf"np\.{save.__name__}.*lpnum\.save"):
         save(io.BytesIO(), lpnum.ones(3))
 
 

@@ -31,9 +31,19 @@ from lpnum.creation import (
     zeros_like,
 )
 from lpnum.formats import FixedFormat, FloatFormat, finfo, fixed, format, minifloat, p3109
+from lpnum.interop import from_ml_dtypes, from_torch, to_ml_dtypes, to_torch
+from lpnum.io import load, load_safetensors, save, save_safetensors
 from lpnum.linalg import dot
 from lpnum.packing import pack, unpack
 from lpnum.rounding import context, count_events
+from lpnum.scaled_integers import (
+    from_cf,
+    from_zarr_scale_offset,
+    from_zero_point,
+    to_cf,
+    to_zarr_scale_offset,
+    to_zero_point,
+)
 
 # The named formats, as in ml_dtypes where it has them.
 fixed4, fixed8, fixed16 = map(format, ("fixed4", "fixed8", "fixed16"))
@@ -88,11 +98,18 @@ __all__ = [
     "float16",
     "format",
     "formats",
+    "from_cf",
     "from_codes",
+    "from_ml_dtypes",
+    "from_torch",
+    "from_zarr_scale_offset",
+    "from_zero_point",
     "full",
     "full_like",
     "get_num_threads",
     "linspace",
+    "load",
+    "load_safetensors",
     "minifloat",
     "mxfp4",
     "mxfp6_e2m3",
@@ -109,9 +126,16 @@ __all__ = [
     "quantize",
     "random",
     "round_to",
+    "save",
+    "save_safetensors",
     "scaling",
     "set_num_threads",
     "show_config",
+    "to_cf",
+    "to_ml_dtypes",
+    "to_torch",
+    "to_zarr_scale_offset",
+    "to_zero_point",
     "ufixed4",
     "ufixed8",
     "ufixed16",

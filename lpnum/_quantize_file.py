@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import codec, config, formats, scaling
+from lpnum import codec, formats, io, scaling
 from lpnum._error_report import Report, finite_errors
-from lpnum._files import atomic_writer
 from lpnum.array import LPArray
 from lpnum.formats import Format
 from lpnum.random import CounterRNG
@@ -152,14 +151,7 @@ def encode(values: np.ndarray, x: LPArray, policy: Policy, nan: float | None) ->
     return report
 
 
-# ---- output ----------------------------------------------------------------------------------------------------------
-
-
-def write(path: Path, x: LPArray) -> None:
-    """The one place that knows the file format: arrays ``codes``, ``scale``, ``offset`` and a JSON ``header``."""
-    header = {"lpnum": config.__version__, "format": repr(x.format).removeprefix("lpnum."), "dtype": x.dtype.name}
-    with atomic_writer(path) as file:
-        np.savez(file, codes=x.codes, scale=x.scale, offset=x.offset, header=np.array(json.dumps(header)))
+# ---- room for the codes ----------------------------------------------------------------------------------------------
 
 
 def _codes(shape: tuple[int, ...], fmt: Format, folder: Path) -> np.ndarray:
@@ -193,7 +185,7 @@ def command(options: argparse.Namespace, complain: Callable[[str], Any]) -> None
         raise ValueError(f"{options.input}: {re.sub(r' (?=[ ,;]|$)', '', advice)}") from error
     if options.plot is not None:
         _draw(values, x, report, options.plot)
-    write(options.output, x)
+    io.save(options.output, x)
     settings: dict[str, Any] = dict(
         input=str(options.input),
         output=str(options.output),

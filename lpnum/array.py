@@ -431,6 +431,14 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
         state = (self.codes, self.format, self.scale, self.offset, self.dtype, self.rounding, self.overflow, self.rng)
         return _unpickle, state
 
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        raise BufferError(
+            "DLPack has no place for scale and offset: export x.codes or x.dequantize(), or use lpnum.to_torch"
+        )
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # the CPU
+
     def __copy__(self) -> LPArray:
         return self.copy()
 

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Quantize a real array of an .npy or .npz file. The input is read in parts and never changed.",
     )
     sub.add_argument("input", type=Path, metavar="IN", help=".npy, or .npz with one array (or --key)")
-    sub.add_argument("output", type=Path, metavar="OUT.npz", help="codes, scale, offset and a header")
+    sub.add_argument("output", type=Path, metavar="OUT.npz", help="a file for lpnum.load")
     sub.add_argument("--format", type=_format, required=True, help=a_format)
     sub.add_argument("--scale", type=_positive, metavar="S", help="value = offset + scale * decode(code)")
     sub.add_argument("--offset", type=_number, metavar="O", help="default: 0, or chosen by --calibration minmax")

@@ -291,9 +291,11 @@ def _covering(values: np.ndarray, fmt: Format) -> tuple[float, float]:
     distinct = np.unique(values)
     if isinstance(fmt, FloatFormat) or not 2 <= distinct.size <= fmt.code_max - fmt.code_min + 1:
         return cover(low, high, fmt)
-    count = np.rint((high - low) / np.diff(distinct).min())
-    if not count <= fmt.code_max - fmt.code_min:
+    with np.errstate(over="ignore"):
+        gap = float(np.diff(distinct).min())
+    if not high - low <= gap * (fmt.code_max - fmt.code_min + 0.5):
         return cover(low, high, fmt)
+    count = np.rint((high - low) / gap)
     step = (high - low) / count
     multiples = (distinct - low) / step
     if np.abs(multiples - np.rint(multiples)).max() > _LATTICE_TOLERANCE * count:

@@ -280,7 +280,8 @@ def _covering(values: np.ndarray, fmt: Format) -> tuple[float, float]:
     distinct = np.unique(values)
     if isinstance(fmt, FloatFormat) or not 2 <= distinct.size <= fmt.code_max - fmt.code_min + 1:
         return cover(low, high, fmt)
-    count = np.rint((high - low) / np.diff(distinct).min())
+    with np.errstate(over="ignore"):
+        count = np.rint((high - low) / np.diff(distinct).min())
     if not count <= fmt.code_max - fmt.code_min:
         return cover(low, high, fmt)
     step = (high - low) / count

@@ -15,6 +15,7 @@ the ufuncs by ``python -m lpnum._coverage``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from types import ModuleType
@@ -28,6 +29,7 @@ from lpnum._rearranging import each, filled, joined, name_of, rearranged, second
 from lpnum._wide import on_values, product
 from lpnum.array import LPArray
 
+FLOATS_OR_CODES = "use x.dequantize() for floats, or x.codes for the integers"
 Rule = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
@@ -45,17 +47,20 @@ def own(module: ModuleType) -> Rule:
     return lambda func, args, kwargs: getattr(module, func.__name__)(*args, **kwargs)
 
 
+def told(function: Callable[..., Any]) -> Rule:
+    """A function of ours that serves several of NumPy's, and is told which."""
+    return lambda func, args, kwargs: function(func, *args, **kwargs)
+
+
 def numpys(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """NumPy's own implementation, which is written with functions that LPArray handles."""
     return func._implementation(*args, **kwargs)
 
 
-def refuse(func: Any, way: str = "use x.dequantize() for floats, or x.codes for the integers") -> TypeError:
+def refuse(func: Any, way: str = FLOATS_OR_CODES) -> TypeError:
     """The error for a function that is not defined."""
     return TypeError(f"{name_of(func)} is not defined for LPArray; {way}")
 
-
-FLOATS_OR_CODES = "use x.dequantize() for floats, or x.codes for the integers"
 
 TABLE = (
     Row(
@@ -89,7 +94,7 @@ TABLE = (
     Row(
         "handled",
         "positions; NaN counts as the extreme",
-        lambda func, args, kwargs: _ordering.argextreme(func, *args, **kwargs),
+        told(_ordering.argextreme),
         "argmax argmin",
     ),
     Row(
@@ -101,7 +106,7 @@ TABLE = (
     Row(
         "handled",
         "sets of elements, every NaN of its own",
-        lambda func, args, kwargs: _ordering.unique_parts(func, *args, **kwargs),
+        told(_ordering.unique_parts),
         "unique_all unique_counts unique_inverse unique_values",
     ),
     Row(
@@ -211,6 +216,7 @@ TABLE = (
     Row(
         "refused", "use lpnum.save(file, x), which keeps format, scale and offset", None, "save savez savez_compressed"
     ),
+    Row("refused", "older NumPy only; use np.isin", None, "in1d"),
     Row(
         "refused",
         "arguments are positions or bits: " + FLOATS_OR_CODES,
@@ -234,10 +240,18 @@ ROWS = _by_name()
 _CREATED = next(row for row in TABLE if row.what.startswith("with like=x"))
 
 
+def key(func: Any) -> str:
+    """Name of a function in the table: ``linalg.norm``.
+
+    Modules of NumPy before 2.1 say where the function is defined: ``numpy.lib._scimath_impl``.
+    """
+    return re.sub(r"\b_(\w+)_impl\.", r"\1.", f"{func.__module__}.{func.__name__}".removeprefix("numpy."))
+
+
 @lru_cache(maxsize=1024)
 def row_of(func: Any) -> Row | None:
     """The row of a function, None if it stands in none."""
-    name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
+    name = key(func)
     return ROWS.get(name) or ROWS.get(name.rpartition(".")[0] + ".*")
 
 
@@ -251,5 +265,5 @@ def dispatch(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     if row is _CREATED:
         return created(func, args, kwargs, like)
     if row.rule is None:
-        raise refuse(func, row.what.rpartition(": ")[2])
+        raise refuse(func, re.split("[:;] ", row.what)[-1])
     return row.rule(func, args, kwargs)

@@ -150,6 +150,9 @@ def _build_blocks(entry: Any, parts: Parts, generators: Generators, where: str) 
         tensor_scale = parts["tensor_scale"].item() if parts["tensor_scale"].ndim == 0 else np.nan
     settings = {"axis": axis, "tensor_scale": tensor_scale, "dtype": dtype, "rounding": rounding, "overflow": overflow}
     try:
+        with np.errstate(over="ignore"):
+            if float(np.float32(tensor_scale)) != tensor_scale:  # a bare comparison would round both sides
+                raise ValueError(f"tensor_scale: {tensor_scale!r:.80} is not a float32 number")
         return BlockArray(
             parts["codes"],
             parts["scale_codes"],

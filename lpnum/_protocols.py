@@ -48,6 +48,13 @@ class LibraryProtocols:
         """
         return object.__sizeof__(self) + sum(map(_memory, (self.codes, self._scale, self._offset)))
 
+    def to_numpy(self: LPArray, dtype: Any = None) -> np.ndarray:
+        """The values as a plain array: `LPArray.dequantize` under the name that it has in pandas and xarray.
+
+        Matplotlib looks for it, and takes a table without it for a list of its rows instead of its columns.
+        """
+        return self.dequantize(dtype)
+
     def _repr_inline_(self: LPArray, max_width: int) -> str:
         """One line for the table of an `xarray.Dataset`: the format, and values from both ends as there is room."""
         head, tail = [f"<{self.format!r}>".replace("lpnum.", "")], []

@@ -57,7 +57,8 @@ class LibraryProtocols:
 
     def _repr_inline_(self: LPArray, max_width: int) -> str:
         """One line for the table of an `xarray.Dataset`: the format, and values from both ends as there is room."""
-        head, tail = [f"<{self.format!r}>".replace("lpnum.", "")], []
+        head = [f"<{self.format!r}>".replace("lpnum.", "")]
+        tail: list[str] = []
         for k in range(self.size):
             index = np.unravel_index(k // 2 if k % 2 == 0 else self.size - 1 - k // 2, self.shape)
             word = f"{self[index]:.4g}"

@@ -295,7 +295,7 @@ def test_stochastic_rounding_of_blocks_with_a_seed_for_each_is_repeatable_and_un
     assert abs(first.mean() - 0.3) < 6 * 0.0023
 
 
-# --- what Dask asks of an object ---------------------------------------------------------------------------------------
+# --- what Dask asks of an object ------------------------------------------------------------------------------------
 
 
 def test_tokens_tell_contents_apart_and_are_the_same_for_equal_contents() -> None:

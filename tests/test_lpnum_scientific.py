@@ -1,4 +1,4 @@
-"""LPArrays in SciPy, pandas, scikit-learn and Matplotlib: the format is kept, or values come out, or an error says so."""
+"""LPArrays in SciPy, pandas, scikit-learn and Matplotlib: the format is kept, values come out, or an error says so."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ROWS = lpnum.array(VALUES, **KINDS["rows"])  # for what asks for the values and 
 
 # --- SciPy -----------------------------------------------------------------------------------------------------------
 
-UFUNCS = """
-    beta boxcox cbrt digamma ellipk entr erf erfc erfcx eval_legendre exp10 exp2 expit expm1 gamma gammaln huber i0 i0e
-    j0 j1 jv kv log1p log_expit log_ndtr logit ndtr ndtri rel_entr rgamma sici xlogy y0
-""".split()
+UFUNCS = (
+    "beta boxcox cbrt digamma ellipk entr erf erfc erfcx eval_legendre exp10 exp2 expit expm1 gamma gammaln huber i0 "
+    "i0e j0 j1 jv kv log1p log_expit log_ndtr logit ndtr ndtri rel_entr rgamma sici xlogy y0"
+)
 
 
-@pytest.mark.parametrize("name", UFUNCS)
+@pytest.mark.parametrize("name", UFUNCS.split())
 def test_ufuncs_of_scipy_keep_the_format_and_are_rounded_once(name: str) -> None:
     special = pytest.importorskip("scipy.special", reason="needs scipy")
     ufunc = getattr(special, name)
@@ -310,7 +310,7 @@ def test_histograms_count_every_value(x: lpnum.LPArray, plt: Any) -> None:
     np.testing.assert_array_equal(edges, np.histogram(x.dequantize(), 7)[1])
 
 
-# --- objects that lpnum does not know ----------------------------------------------------------------------------------
+# --- objects that lpnum does not know -------------------------------------------------------------------------------
 
 
 class Unknown:

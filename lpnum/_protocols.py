@@ -5,7 +5,6 @@ Nothing here imports another library: an operand of its type is the sign that it
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 # What SciPy's sparse arrays, which know no ufuncs, are asked instead. Sums and comparisons would be dense: refused.
 _SPARSE_OPERATORS: dict[Any, Callable[[Any, Any], Any]] = {np.matmul: operator.matmul, np.multiply: operator.mul}
+_EQUALITIES: dict[Any, Callable[[Any, Any], Any]] = {np.equal: operator.eq, np.not_equal: operator.ne}
 
 
 class LibraryProtocols:
@@ -36,10 +36,7 @@ class LibraryProtocols:
         """What identifies the contents, for Dask: equal arrays have equal tokens, in any process."""
         from dask.base import normalize_token
 
-        rng = None if self.rng is None else (self.rng.seed, self.rng.stream)
-        said = dataclasses.astuple(self.format), self.dtype.str, self.rounding, self.overflow, rng
-        arrays = (self.codes, self._scale, self._offset)
-        return type(self).__name__, type(self.format).__name__, *said, *map(normalize_token, arrays)
+        return type(self).__name__, normalize_token(self.__reduce__()[1])
 
     def __sizeof__(self: LPArray) -> int:
         """Bytes of the object with its codes, scale and offset, those of a view included.
@@ -82,9 +79,10 @@ def ufunc_of_others(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwarg
     """What an LPArray answers to a ufunc that has inputs of types unknown to lpnum.
 
     - Dask and xarray contain arrays: they are asked (NotImplemented), Dask after it got to know LPArray.
-    - An operation with a Series, Index or DataFrame is that of the plain values, and gives what it gives for
-      ``np.asarray(x)``; in place the array stays what it is.
-    - Products with SciPy's sparse arrays are those of the plain values, too.
+    - An operation with a Series, Index or DataFrame, or with a masked array, is that of the plain values and gives what
+      it gives for ``np.asarray(x)``. So are products with SciPy's sparse arrays.
+    - In place, and with an LPArray as ``out=``, what all these hold is taken without labels and masks, as NumPy does.
+    - ``x == None``, ``x == "text"`` and the like are what they are for an ndarray.
 
     Raises
     ------
@@ -93,18 +91,25 @@ def ufunc_of_others(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwarg
     """
     if register_with_dask():
         return getattr(ufunc, method)(*inputs, **kwargs)
-    if any(_of_pandas(x) for x in inputs):
-        target = kwargs.get("out", (None,))[0]
-        change = _plain_of_pandas if _is_ours(target) else _plain_of_ours
-        return getattr(ufunc, method)(*map(change, inputs), **kwargs)
-    sparse = [x for x in inputs if _of_scipy_sparse(x)]
+    if _is_ours(kwargs.get("out", (None,))[0]) and any(
+        _holds_values(x) or _of(x, "xarray", "DataArray") for x in inputs
+    ):
+        return getattr(ufunc, method)(*(x if _is_ours(x) else np.asarray(x) for x in inputs), **kwargs)
+    if any(map(_holds_values, inputs)):
+        return getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
+    sparse = any(_of(x, "scipy.sparse", "sparray", "spmatrix") for x in inputs)
     if sparse and method == "__call__" and ufunc in _SPARSE_OPERATORS and not kwargs:
-        return _SPARSE_OPERATORS[ufunc](*map(_plain_of_ours, inputs))
-    unknown = [x for x in inputs if not hasattr(x, "__array_ufunc__") and not isinstance(x, int | float | list | tuple)]
-    if unknown and all(_is_ours(x) or type(x) is np.ndarray or not hasattr(x, "__array_ufunc__") for x in inputs):
-        way = "use the dense array S.toarray()" if sparse else "convert it (np.asarray), or use x.dequantize()"
-        raise TypeError(f"np.{ufunc.__name__}: no operation of an LPArray with {_name(unknown[0])}; {way}")
-    return NotImplemented
+        return _SPARSE_OPERATORS[ufunc](*map(_plain, inputs))
+    foreign = [x for x in inputs if not (_is_ours(x) or is_ndarray(x) or isinstance(x, np.generic))]
+    strangers = [
+        x for x in foreign if not hasattr(x, "__array_ufunc__") and not isinstance(x, int | float | list | tuple)
+    ]
+    if not strangers or any(hasattr(x, "__array_ufunc__") for x in foreign):
+        return NotImplemented
+    if ufunc in _EQUALITIES and method == "__call__" and not sparse and not kwargs:
+        return _EQUALITIES[ufunc](*map(_plain, inputs))
+    way = "use the dense array S.toarray()" if sparse else "convert it (float, np.asarray), or use x.dequantize()"
+    raise TypeError(f"np.{ufunc.__name__}: no operation of an LPArray with {_name(strangers[0])}; {way}")
 
 
 def function_of_others(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -133,22 +138,28 @@ def _is_ours(x: Any) -> TypeGuard[LPArray]:
     return isinstance(x, LibraryProtocols)
 
 
-def _plain_of_ours(x: Any) -> Any:
+def is_ndarray(x: Any) -> bool:
+    """Whether `x` is an ndarray that is no more than its elements: without units, masks and ufuncs of its own."""
+    kind = type(x)
+    if kind is np.ndarray:
+        return True
+    own = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
+    return own and not isinstance(x, np.ma.MaskedArray)
+
+
+def _plain(x: Any) -> Any:
     return x.dequantize() if _is_ours(x) else x
 
 
-def _plain_of_pandas(x: Any) -> Any:
-    return np.asarray(x) if _of_pandas(x) else x
+def _holds_values(x: Any) -> bool:
+    """Whether `x` holds plain values and does not know ufuncs of LPArrays."""
+    return isinstance(x, np.ma.MaskedArray) or _of(x, "pandas", "Series", "DataFrame", "Index")
 
 
-def _of_pandas(x: Any) -> bool:
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(x, pandas.Series | pandas.DataFrame | pandas.Index)
-
-
-def _of_scipy_sparse(x: Any) -> bool:
-    sparse = sys.modules.get("scipy.sparse")
-    return sparse is not None and sparse.issparse(x)
+def _of(x: Any, module: str, *kinds: str) -> bool:
+    """Whether `x` is of one of the classes of a module that may not be loaded."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(x, tuple(getattr(loaded, kind) for kind in kinds))
 
 
 def _name(x: Any) -> str:

@@ -171,6 +171,29 @@ def test_assignment_keeps_the_grid(x: lpnum.LPArray) -> None:
     assert_same(a.data, expected)
 
 
+def test_an_array_that_a_data_array_is_added_to_stays_an_array_on_its_grid(x: lpnum.LPArray) -> None:
+    w, expected = x.copy(), x.copy()
+    w += wrapped(VALUES)
+    expected += VALUES
+    assert_same(w, expected)
+    w -= wrapped(x)
+    expected -= x
+    assert_same(w, expected)
+
+
+def test_codes_go_to_packed_netcdf_as_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("netCDF4", reason="needs netCDF4")
+    for fmt, dtype in ((lpnum.fixed8, "int8"), (lpnum.fixed16, "int16")):
+        x = lpnum.array(VALUES + 3, dtype=fmt)
+        packed = {"dtype": dtype, "scale_factor": x.scale, "add_offset": x.offset, "_FillValue": fmt.code_min}
+        wrapped(x).to_netcdf(tmp_path / "x.nc", engine="netcdf4", encoding={"x": packed})
+        with xr.open_dataarray(tmp_path / "x.nc", engine="netcdf4", mask_and_scale=False) as stored:
+            assert stored.dtype == dtype
+            np.testing.assert_array_equal(stored.values, x.codes)
+            loaded = lpnum.LPArray(stored.values, fmt, stored.attrs["scale_factor"], stored.attrs["add_offset"])
+            assert_same(loaded, x)
+
+
 def test_missing_values_need_a_format_that_has_them() -> None:
     condition = wrapped(VALUES) > 0
     floats = wrapped(ARRAYS["float8"]).where(condition)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from lpnum import _ordering, _plans, _result_grid, _tables, codec, grid, linalg
+from lpnum._protocols import is_ndarray
 from lpnum._ufunc_call import ARITHMETIC, Elementwise, by_table, call, decoded, kind_of, plain_input, refusal
 from lpnum.array import LPArray
 
@@ -80,7 +81,7 @@ def dispatch(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
 
 
 def _known(x: Any) -> bool:
-    return isinstance(x, LPArray | np.ndarray | np.generic | int | float | bool | list | tuple)
+    return is_ndarray(x) or isinstance(x, LPArray | np.generic | int | float | bool | list | tuple)
 
 
 def _ldexp_factors(x: Any, exponent: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from lpnum import _plans, _tables, _threads, codec, formats, grid, rounding
 from lpnum._methods import ArrayMethods
+from lpnum._protocols import LibraryProtocols, function_of_others, ufunc_of_others
 from lpnum.formats import FloatFormat, Format
 from lpnum.random import CounterRNG, as_rng
 from lpnum.rounding import Policy
@@ -34,7 +35,7 @@ def _operator(ufunc: np.ufunc, general: Any) -> Any:
     return operator
 
 
-class LPArray(ArrayMethods, NDArrayOperatorsMixin):
+class LPArray(ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin):
     """Array of low-precision numbers: ``value = offset + scale * decode(code)``.
 
     Make one with `lpnum.array`, `lpnum.zeros` and the other creation functions; the constructor wraps existing codes.
@@ -420,12 +421,14 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         from lpnum import _ufuncs
 
-        return _ufuncs.dispatch(ufunc, method, inputs, kwargs)
+        result = _ufuncs.dispatch(ufunc, method, inputs, kwargs)
+        return ufunc_of_others(ufunc, method, inputs, kwargs) if result is NotImplemented else result
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         from lpnum import _array_functions
 
-        return _array_functions.dispatch(func, types, args, kwargs, self)
+        result = _array_functions.dispatch(func, types, args, kwargs, self)
+        return function_of_others(func, args, kwargs) if result is NotImplemented else result
 
     def __reduce__(self) -> Any:
         state = (self.codes, self.format, self.scale, self.offset, self.dtype, self.rounding, self.overflow, self.rng)

@@ -95,7 +95,7 @@ def array(
             obj, block, **grid_of_blocks, rounding=rounding, overflow=overflow, rng=rng, nan=nan
         )
     if not formats.is_format(dtype):
-        return _plain(obj, dtype, "lpnum.array")
+        return np.array(obj, dtype=_plain_dtype(dtype, "lpnum.array"))
     fmt = formats.format(dtype)
     values = obj.dequantize() if isinstance(obj, LPArray) else codec.as_float_array(obj, "lpnum.array", to_odd=True)
     wide = isinstance(offset, np.ndarray) and offset.dtype == np.float64
@@ -137,13 +137,15 @@ def _along(meta: Any, ndim: int, axis: int | tuple[int, ...]) -> Any:
     return np.reshape(meta, [-1 if k == axis % ndim else 1 for k in range(ndim)])
 
 
-def _plain(obj: Any, dtype: Any, where: str) -> np.ndarray:
+def _plain_dtype(dtype: Any, where: str) -> np.dtype:
     try:
         wanted = np.dtype(dtype)
     except TypeError:
         formats.format(dtype)  # raises with near names
         raise TypeError(f"{where}: dtype must be a format, its name or a NumPy dtype, not {dtype!r}") from None
-    return np.array(obj, dtype=wanted)
+    if wanted.names is not None:  # a TypeError tells Dask to do without
+        raise TypeError(f"{where}: structured dtypes are not supported; use NumPy's function")
+    return wanted
 
 
 def quantize(values: Any, dtype: Any = fixed8, *, out: LPArray | None = None, **kwargs: Any) -> LPArray:
@@ -251,7 +253,7 @@ def zeros(
             shape, block, scale=scale, axis=axis, offset=offset, rounding=rounding, overflow=overflow, rng=rng
         )
     if not formats.is_format(dtype):
-        return np.zeros(shape, _plain((), dtype, "lpnum.zeros").dtype)
+        return np.zeros(shape, _plain_dtype(dtype, "lpnum.zeros"))
     fmt = formats.format(dtype)
     codes = np.zeros(shape, fmt.storage)
     if scale is not None:
@@ -270,7 +272,7 @@ def zeros(
 def empty(shape: Any, dtype: Any = fixed8, **kwargs: Any) -> Any:
     """Array with codes of any value; arguments as for `zeros`."""
     if not formats.is_format(dtype) and formats.block_format(dtype) is None:
-        return np.empty(shape, _plain((), dtype, "lpnum.empty").dtype)
+        return np.empty(shape, _plain_dtype(dtype, "lpnum.empty"))
     return zeros(shape, dtype, **kwargs)
 
 

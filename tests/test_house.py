@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -72,9 +73,10 @@ def test_readme_fenced_shell_commands_are_targets_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_python_examples_in_the_documents_hold(document: Path) -> None:
-    # One program per document, in the order of the text. (pytest's own collection of .md files would take the closing
-    # fence for output.)
-    blocks = re.findall(r"^```python\n(.*?)^```", document.read_text(), flags=re.M | re.S)
+    # One program per document, in the order of the text; a block that says "python needs LIBRARY" only where it is
+    # there. (pytest's own collection of .md files would take the closing fence for output.)
+    fences = re.findall(r"^```python(?: needs ([\w ]+))?\n(.*?)^```", document.read_text(), flags=re.M | re.S)
+    blocks = [block for needs, block in fences if all(importlib.util.find_spec(name) for name in needs.split())]
     examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, document.name, str(document), 0)
     assert len(examples.examples) == sum(block.count(">>> ") for block in blocks)
     report: list[str] = []
@@ -150,7 +152,8 @@ def test_version_is_stated_once() -> None:
     assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-OPTIONAL = ("scipy", "sklearn", "tqdm", "matplotlib", "torch", "Cython", "setuptools", "pytest", "hypothesis")
+OPTIONAL = ("scipy", "sklearn", "tqdm", "matplotlib", "torch", "Cython", "setuptools", "pytest", "hypothesis", "dask")
+OPTIONAL += ("distributed", "xarray", "pandas")
 
 
 def test_importing_lpnum_needs_numpy_alone() -> None:
@@ -188,6 +191,7 @@ def test_importing_lpnum_optim_loads_no_optional_package() -> None:
         ("ml_dtypes", "import lpnum; lpnum.to_ml_dtypes(lpnum.ones(2, 'bfloat16'))", "interop"),
         ("torch", "import lpnum; lpnum.to_torch(lpnum.ones(2))", "torch"),
         ("torch", "import lpnum; lpnum.from_torch(0)", "torch"),
+        ("hypothesis", "from lpnum.testing import formats; formats()", "test"),
     ],
 )
 def test_a_missing_optional_package_is_an_error_that_names_the_extra(blocked: str, call: str, extra: str) -> None:

@@ -17,7 +17,7 @@ from lpnum.formats import FixedFormat, FloatFormat, Format, named
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["assert_same", "fixed_formats", "float_formats", "formats", "lp_arrays"]
+__all__ = ["assert_same", "codes", "fixed_formats", "float_formats", "formats", "lp_arrays", "values_near"]
 
 
 def _hypothesis() -> Any:
@@ -122,6 +122,64 @@ def lp_arrays(
 
     built: SearchStrategy[LPArray] = st.composite(build)()
     return built
+
+
+def codes(fmt: Format, shape: Any = None) -> SearchStrategy[np.ndarray]:
+    """Strategy of arrays of codes, any of the format, those of NaN and infinity included.
+
+    Parameters
+    ----------
+    fmt : format
+    shape : tuple of int or strategy, optional
+        Default: up to 3 dimensions of up to 5, empty ones too.
+    """
+    st, hnp = _hypothesis()
+    dims = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5) if shape is None else shape
+    drawn: SearchStrategy[np.ndarray] = hnp.arrays(fmt.storage, dims, elements=st.integers(fmt.code_min, fmt.code_max))
+    return drawn
+
+
+def values_near(fmt: Format, scale: float = 1.0, offset: float = 0.0, *, width: int = 64) -> SearchStrategy[float]:
+    """Strategy of finite numbers at the places where rounding to a grid changes, and a few anywhere around the grid.
+
+    A place is a value of the grid, the middle between two of them, 0, or the end of the range that rounds to the
+    largest value; drawn are the place and its two neighbours among the floats.
+
+    Parameters
+    ----------
+    fmt : format
+    scale, offset : float
+        Of the grid.
+    width : {32, 64}
+        Numbers of float32 or of float64.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> from lpnum.testing import values_near
+    >>> find(values_near(lpnum.fixed4), lambda value: 2.4 < value < 2.6)
+    2.5
+    """
+    st, _ = _hypothesis()
+    if width not in (32, 64):
+        raise ValueError(f"values_near: width must be 32 or 64, not {width!r}")
+    kind = np.dtype(f"f{width // 8}").type
+    with np.errstate(over="ignore"):
+        grid = np.unique(offset + scale * fmt.code_values[np.isfinite(fmt.code_values)])
+        middles = grid[:-1] / 2 + grid[1:] / 2
+        first, last = 1.5 * grid[0] - 0.5 * grid[1], 1.5 * grid[-1] - 0.5 * grid[-2]
+        places = np.unique(np.concatenate([grid, middles, [0.0, first, last]]).astype(kind))
+        places = places[np.isfinite(places)]
+        low, high = (float(np.clip(kind(end), np.finfo(kind).min, np.finfo(kind).max)) for end in (2 * first, 2 * last))
+
+    def near(index: int, direction: int) -> float:
+        with np.errstate(over="ignore", under="ignore"):
+            moved = np.nextafter(places[index], kind(direction * np.inf)) if direction else places[index]
+        return float(moved if np.isfinite(moved) else places[index])
+
+    there = st.builds(near, st.integers(0, places.size - 1), st.sampled_from((0, -1, 1)))
+    drawn: SearchStrategy[float] = there | st.floats(min(low, high, 0.0), max(low, high, 0.0), width=width)
+    return drawn
 
 
 def assert_same(actual: LPArray, desired: LPArray) -> None:

@@ -24,7 +24,7 @@ static pack_plan pack_plan_of(const lpnum_matrix *x, int biased) {
     p.is_unsigned = x->dtype == LPNUM_U8;
     p.values = x->values;
     p.kind = x->values ? PACK_FLOATS : GEMM_GROUP == 4 ? PACK_BYTES : PACK_HALVES;
-    p.flip = p.is_unsigned == biased ? 0 : 0x80;
+    p.flip = p.kind != PACK_BYTES || p.is_unsigned == biased ? 0 : 0x80;
 #if LPNUM_X86 && LPNUM_LEVEL == 2
     if (x->values) {
         uint8_t upper[256], lower[256];

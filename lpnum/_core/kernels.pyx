@@ -604,18 +604,26 @@ cdef void *workspace_of(Buffer workspace, object array, size_t needed) except NU
     return workspace.view.buf
 
 
+cdef int hold_factor(list held, object array, size_t n, lpnum_factor *factor) except -1:
+    cdef Buffer buffer = Buffer()
+    buffer.take_factor(array, n, factor)
+    held.append(buffer)
+    return 0
+
+
 def matmul_tile(object a, object b, object out, object workspace, object step_a=None, object step_b=None,
                 tuple terms=(), object a_values=None, object b_values=None):
     """One tile of ``a @ b.T`` on codes, scaled; see ``lpnum_product`` in gemm.h.
 
     `a` (m, k) and `b` (n, k) are 8-bit codes with any strides, m and n at most ``TILE``; `out` (m, n) is float32 or
-    float64, or int32 or int64 for the bare sums of integer codes. `step_a`, `step_b`: float64 of shape (1,) or (m,), (n,);
+    float64, or int32 or int64 for the bare sums of integer codes. `step_a`, `step_b`: two floats, or float64 of shape (1,) or (m,), (n,);
     `terms`: up to two pairs of such factors. `a_values`, `b_values`: float32 values of the 256 codes, both or none.
     """
     cdef Buffer first = Buffer(), second = Buffer(), target = Buffer(), space = Buffer()
-    cdef list factors
-    cdef Contiguous table_a = Contiguous(), table_b = Contiguous()
+    cdef list factors = []
+    cdef Contiguous table_a, table_b
     cdef lpnum_product p
+    cdef double scalar_a, scalar_b
     cdef void *memory
     cdef int t
     first.take_codes(a, &p.a)
@@ -641,6 +649,7 @@ def matmul_tile(object a, object b, object out, object workspace, object step_a=
     if (a_values is None) != (b_values is None):
         raise ValueError("matmul_tile: values of the codes for both matrices, or for none")
     if a_values is not None:
+        table_a, table_b = Contiguous(), Contiguous()
         table_a.take(a_values, False)
         table_b.take(b_values, False)
         if table_a.dtype != 4 or table_b.dtype != 4 or table_a.size != 256 or table_b.size != 256 or p.out_dtype < 2:
@@ -649,13 +658,17 @@ def matmul_tile(object a, object b, object out, object workspace, object step_a=
     p.n_terms = len(terms)
     if p.n_terms > 2 or (p.out_dtype > 1 and (step_a is None or step_b is None)):
         raise ValueError("matmul_tile: at most two terms, and steps for a float result")
-    factors = [Buffer(), Buffer(), Buffer(), Buffer(), Buffer(), Buffer()]
     if p.out_dtype > 1:
-        (<Buffer>factors[0]).take_factor(step_a, p.m, &p.step_a)
-        (<Buffer>factors[1]).take_factor(step_b, p.n, &p.step_b)
+        if isinstance(step_a, float) and isinstance(step_b, float):
+            scalar_a, scalar_b = step_a, step_b
+            p.step_a.data, p.step_a.stride = &scalar_a, 0
+            p.step_b.data, p.step_b.stride = &scalar_b, 0
+        else:
+            hold_factor(factors, step_a, p.m, &p.step_a)
+            hold_factor(factors, step_b, p.n, &p.step_b)
         for t in range(p.n_terms):
-            (<Buffer>factors[2 + 2 * t]).take_factor(terms[t][0], p.m, &p.row_term[t])
-            (<Buffer>factors[3 + 2 * t]).take_factor(terms[t][1], p.n, &p.column_term[t])
+            hold_factor(factors, terms[t][0], p.m, &p.row_term[t])
+            hold_factor(factors, terms[t][1], p.n, &p.column_term[t])
     memory = workspace_of(space, workspace, kernels.gemm_workspace(&p))
     cdef const lpnum_kernels *table = kernels
     if p.m == 0 or p.n == 0:

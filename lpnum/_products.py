@@ -30,6 +30,7 @@ from lpnum.formats import FixedFormat, Format
 _INT32_MAX = 2**31 - 1
 _TILE_ELEMENTS = 1 << 18  # decoded at once: 2 MiB of float64
 _SMALL = 4096  # elements of a matrix that is decoded whole: the digits of a vector cost more than they save
+_KEPT = 1 << 24  # bytes of workspace that a thread keeps at most; tiles need less
 _ONE = np.ones(1)
 
 _local = threading.local()
@@ -39,7 +40,9 @@ def _workspace(size: int) -> np.ndarray:
     """Memory of this thread for one call of a kernel; kept, so that its pages are there the next time."""
     found: np.ndarray | None = getattr(_local, "workspace", None)
     if found is None or found.size < size:
-        found = _local.workspace = np.empty(size, np.uint8)
+        found = np.empty(size, np.uint8)
+        if size <= _KEPT:
+            _local.workspace = found
     return found
 
 
@@ -64,14 +67,12 @@ def _tiles(a: np.ndarray, b: np.ndarray, out: np.ndarray, call: Any, floats: boo
     work = m * n * k // 128
 
     def part(start: int, stop: int, by_rows: bool) -> None:
-        rows, columns = ((start, stop), (0, n)) if by_rows else ((0, m), (start, stop))
+        (top, bottom), (left, right) = ((start, stop), (0, n)) if by_rows else ((0, m), (start, stop))
         workspace = _workspace(kernels.matmul_workspace(min(m, size), min(n, size), k, floats))
-        for i in range(*rows, size):
-            for j in range(*columns, size):
-                call(slice(i, min(i + size, rows[1])), slice(j, min(j + size, columns[1])), workspace)
+        for i in range(top, bottom, size):
+            for j in range(left, right, size):
+                call(slice(i, min(i + size, bottom)), slice(j, min(j + size, right)), workspace)
 
-    if m <= size and n <= size and (_threads.get_num_threads() == 1 or work < 2 * _threads.SMALLEST):
-        return part(0, m, True)
     by_rows = m >= n
     cuts = _threads.ranges(m if by_rows else n, work, 48)
     _threads.run(lambda start, stop: part(start, stop, by_rows), cuts)
@@ -143,9 +144,7 @@ def _offset_terms(a: LPArray, b: LPArray) -> list[tuple[np.ndarray, np.ndarray]]
         if _constant(a._offset, 1):
             sums = _along(_step(b), 1) * _code_sums(b.codes, 0)
             if not _is_zero(b._offset):
-                sums = sums + (
-                    b.shape[0] * _along(b._offset, 1) if _constant(b._offset, 0) else b._offset.sum(axis=0)
-                )
+                sums = sums + (b.shape[0] * _along(b._offset, 1) if _constant(b._offset, 0) else b._offset.sum(axis=0))
             terms.append((_along(a._offset, 0), np.ascontiguousarray(sums)))
         elif _constant(a._offset, 0):
             terms.append((_ONE, matrix_vector(b.T, _along(a._offset, 1))))

@@ -1,4 +1,4 @@
-"""Products of codes: exact against Python integers, at every SIMD level, in every layout, and scaled as the grids say."""
+"""Products of codes: exact against Python integers, at every SIMD level, in every layout, scaled as the grids say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lpnum
-from lpnum import _products
+from lpnum import _contractions, _products
 from lpnum._core import kernels
 
 CODES = (np.int8, np.uint8, np.int16, np.uint16)
@@ -116,7 +116,9 @@ def test_the_kernel_refuses_what_does_not_fit() -> None:
 
 def exact_matvec(codes: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Correctly rounded sums, by fractions."""
-    return np.array([float(sum((int(c) * Fraction(x) for c, x in zip(row, v, strict=True)), Fraction(0))) for row in codes])
+    return np.array(
+        [float(sum((int(c) * Fraction(x) for c, x in zip(row, v, strict=True)), Fraction(0))) for row in codes]
+    )
 
 
 @pytest.mark.parametrize("dtype", CODES)
@@ -124,8 +126,18 @@ def test_matrix_times_float_vector_is_the_exact_sum_rounded_once(simd_level: str
     rng = np.random.default_rng(3)
     for m, k in ((1, 1), (3, 65), (70, 3), (66, 130), (5, 1500)):
         codes = random_codes(rng, dtype, (m, k))
-        vectors = [rng.standard_normal(k), rng.standard_normal(k) * 10.0 ** rng.integers(-4, 5, k), rng.integers(-9, 9, k)]
-        vectors += [np.zeros(k), np.full(k, 5e-324), np.full(k, 127.0), np.full(k, -128.0), np.ldexp(1.0, rng.integers(0, 90, k))]
+        vectors = [
+            rng.standard_normal(k),
+            rng.standard_normal(k) * 10.0 ** rng.integers(-4, 5, k),
+            rng.integers(-9, 9, k),
+        ]
+        vectors += [
+            np.zeros(k),
+            np.full(k, 5e-324),
+            np.full(k, 127.0),
+            np.full(k, -128.0),
+            np.ldexp(1.0, rng.integers(0, 90, k)),
+        ]
         for v in vectors:
             expected = exact_matvec(codes, v)
             for layout in layouts(codes):
@@ -174,7 +186,9 @@ def test_long_columns_do_not_overflow_the_sums(simd_level: str, code: int) -> No
     x = lpnum.from_codes(codes, lpnum.fixed8, scale=1.0)
     expected = float(code * k * Fraction(v[0]))
     assert np.array_equal(v @ x, np.full(70, expected))
-    assert np.array_equal(lpnum.from_codes(np.ascontiguousarray(codes.T), lpnum.fixed8, scale=1.0) @ v, np.full(70, expected))
+    assert np.array_equal(
+        lpnum.from_codes(np.ascontiguousarray(codes.T), lpnum.fixed8, scale=1.0) @ v, np.full(70, expected)
+    )
 
 
 # ---- scales and offsets ----------------------------------------------------------------------------------------------
@@ -183,8 +197,14 @@ def test_long_columns_do_not_overflow_the_sums(simd_level: str, code: int) -> No
 def grids(rng: np.random.Generator, m: int, k: int, kind: str) -> dict[str, Any]:
     """Scale and offset of a matrix (m, k)."""
     shapes: dict[str, tuple[Any, Any]] = {
-        "scalar": ((), None), "rows": ((m, 1), None), "columns": ((1, k), None), "elements": ((m, k), None),
-        "offset": ((), ()), "row offsets": ((m, 1), (m, 1)), "column offsets": ((), (1, k)), "all offsets": ((), (m, k)),
+        "scalar": ((), None),
+        "rows": ((m, 1), None),
+        "columns": ((1, k), None),
+        "elements": ((m, k), None),
+        "offset": ((), ()),
+        "row offsets": ((m, 1), (m, 1)),
+        "column offsets": ((), (1, k)),
+        "all offsets": ((), (m, k)),
         "both": ((1, k), (1, k)),
     }
     scale, offset = shapes[kind]
@@ -204,10 +224,16 @@ def bound(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind_b", GRIDS)
 def test_products_follow_the_grids(kind_a: str, kind_b: str) -> None:
     rng = np.random.default_rng(4)
-    for fmt_a, fmt_b in ((lpnum.fixed8, lpnum.ufixed8), (lpnum.fixed16, lpnum.fixed4), (lpnum.fixed(8, 5), lpnum.ufixed16)):
+    for fmt_a, fmt_b in (
+        (lpnum.fixed8, lpnum.ufixed8),
+        (lpnum.fixed16, lpnum.fixed4),
+        (lpnum.fixed(8, 5), lpnum.ufixed16),
+    ):
         m, k, n = 33, 150, 21
         a, b = (
-            lpnum.from_codes(rng.integers(f.code_min, f.code_max + 1, shape).astype(f.storage), f, **grids(rng, *shape, kind))
+            lpnum.from_codes(
+                rng.integers(f.code_min, f.code_max + 1, shape).astype(f.storage), f, **grids(rng, *shape, kind)
+            )
             for f, shape, kind in ((fmt_a, (m, k), kind_a), (fmt_b, (k, n), kind_b))
         )
         p, q = (abs(x.scale) * np.abs(x.codes * x.format.unit) + np.abs(x.offset) for x in (a, b))
@@ -228,6 +254,19 @@ def test_a_product_without_offsets_is_rounded_twice_at_most(simd_level: str) -> 
     b = lpnum.from_codes(random_codes(rng, np.int8, (300, 20)), lpnum.fixed8, scale=rng.uniform(1, 2, (1, 20)))
     sums = a.codes.astype(np.int64) @ b.codes.astype(np.int64)
     assert np.array_equal(a @ b, 0.3 * b.scale * sums)
+
+
+def test_a_dot_product_is_rounded_once(simd_level: str) -> None:
+    rng = np.random.default_rng(10)
+    for _ in range(50):
+        scales, offsets = rng.uniform(0.1, 2, 2), rng.standard_normal(2) * rng.integers(0, 2, 2)
+        x, y = (
+            lpnum.from_codes(random_codes(rng, np.int8, (300,)), lpnum.fixed8, scale=s, offset=o)
+            for s, o in zip(scales, offsets, strict=True)
+        )
+        p, q = ([Fraction(v.offset) + Fraction(v.scale) * int(c) for c in v.codes] for v in (x, y))
+        assert float(x @ y) == float(np.dot(x, y)) == float(sum(a * b for a, b in zip(p, q, strict=True)))
+    assert np.isposinf(lpnum.full(300, 1e200) @ lpnum.full(300, 1e200))
 
 
 def test_all_levels_and_thread_counts_give_the_same_bits() -> None:
@@ -345,9 +384,14 @@ def test_tensordot_and_einsum_agree_with_numpy(data: st.DataObject) -> None:
     names = data.draw(st.permutations("abcdef"))
     n_batch, n_left, n_right, n_summed = (data.draw(st.integers(low, 2)) for low in (0, 0, 0, 1))
     cut = iter(names)
-    batch, left, right, summed = ([next(cut) for _ in range(n)] for n in (n_batch, min(n_left, 1), min(n_right, 1), n_summed))
+    batch, left, right, summed = (
+        [next(cut) for _ in range(n)] for n in (n_batch, min(n_left, 1), min(n_right, 1), n_summed)
+    )
     sizes = {c: data.draw(st.integers(1, 4)) for c in names}
-    first, second = data.draw(st.permutations(batch + left + summed)), data.draw(st.permutations(batch + right + summed))
+    first, second = (
+        data.draw(st.permutations(batch + left + summed)),
+        data.draw(st.permutations(batch + right + summed)),
+    )
     output = data.draw(st.permutations(batch + left + right))
     x, y = (integers(*(sizes[c] for c in own)) for own in (first, second))
     if data.draw(st.booleans()):
@@ -362,7 +406,9 @@ def test_tensordot_and_einsum_agree_with_numpy(data: st.DataObject) -> None:
         assert np.array_equal(np.tensordot(x, y, axes=axes), np.tensordot(x.dequantize(), y.dequantize(), axes=axes))
 
 
-@pytest.mark.parametrize("text", ["ii,ij->j", "ij,jk", "i,j->ij", "ij,kl->ik", "...i,i->...", "ij,ij->ij", "ij,jk,kl->il", "ij->ji"])
+@pytest.mark.parametrize(
+    "text", ["ii,ij->j", "ij,jk", "i,j->ij", "ij,kl->ik", "...i,i->...", "ij,ij->ij", "ij,jk,kl->il", "ij->ji"]
+)
 def test_other_einsums_are_evaluated_too(text: str) -> None:
     operands = [integers(*(4,) * len(term.replace("...", "a"))) for term in text.split("->")[0].split(",")]
     expected = np.einsum(text, *(x.dequantize() for x in operands))
@@ -372,7 +418,7 @@ def test_other_einsums_are_evaluated_too(text: str) -> None:
 def test_scales_stay_compact_when_axes_are_joined() -> None:
     x = lpnum.array(np.random.default_rng(9).standard_normal((4, 3, 5, 6)), dtype=lpnum.fixed8, axis=1)
     y = integers(3, 5, 6, 7)
-    joined = lpnum.linalg._as_matrix(x, [1], [0, 2, 3])
+    joined = _contractions.as_matrix(x, [1], [0, 2, 3])
     assert joined._scale.shape == (3, 1)
     got = np.tensordot(x, y, axes=((1, 2, 3), (0, 1, 2)))
     assert np.allclose(got, np.tensordot(x.dequantize(), y.dequantize(), axes=((1, 2, 3), (0, 1, 2))), rtol=1e-13)
@@ -424,7 +470,7 @@ def test_shapes_that_do_not_fit_are_refused_as_numpy_does() -> None:
         lambda: np.tensordot(x, x.T), lambda: np.tensordot(x, x, axes=((0,), (1,))), lambda: x @ np.ones(3),
         lambda: np.tensordot(x, x, axes=((5,), (0,))), lambda: np.einsum("ij,jk->ik", x, x), lambda: x @ np.float64(3),
     ):  # fmt: skip
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"shape|axes|dimension|Einstein|operand"):
             call()
 
 

@@ -59,8 +59,11 @@ def on_values(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Products that `lpnum.linalg` computes on codes, under NumPy's names; the others on values."""
-    if func.__name__ in linalg.__all__ and kwargs.get("out") is None:
-        return getattr(linalg, func.__name__)(*args, **kwargs)
+    if func is not np.einsum:  # any number of operands
+        args, kwargs = by_name(func, args, kwargs, 2)
+    options = {k: v for k, v in kwargs.items() if k != "out"}
+    if func.__name__ in linalg.__all__ and set(options) <= {"axes", "dtype", "optimize"}:
+        return linalg.deliver(getattr(linalg, func.__name__)(*args, **options), kwargs.get("out"))
     return on_values(func, args, kwargs)
 
 

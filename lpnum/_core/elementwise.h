@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gemm.h"
+
 enum { LPNUM_MAXDIM = 64, LPNUM_MAXIN = 2 };
 
 enum lpnum_dtype { LPNUM_I8, LPNUM_U8, LPNUM_I16, LPNUM_U16, LPNUM_F32, LPNUM_F64 };
@@ -117,6 +119,10 @@ typedef struct {
                            lpnum_events *events);
     void (*dequantize_blocks)(const lpnum_block_format *format, const uint8_t *codes, const uint8_t *scales, size_t n_blocks,
                               double tensor_scale, int dtype, void *out);
+    size_t (*gemm_workspace)(const lpnum_product *product); /* bytes */
+    void (*gemm)(const lpnum_product *product, void *workspace);
+    size_t (*matvec_workspace)(const lpnum_matvec *product);
+    int (*matvec)(const lpnum_matvec *product, void *workspace);
 } lpnum_kernels;
 
 /* The kernels of a level; level must not exceed lpnum_detect_level(). */

@@ -21,6 +21,11 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
 #include "pack.h"
 #include "block.h"
 #include "block_decode.h"
+#include "gemm_kernel.h"
+#include "gemm_pack.h"
+#include "gemm_drive.h"
+#include "matvec_digits.h"
+#include "matvec.h"
 
 extern const lpnum_kernels LEVEL_NAME(lpnum_kernels);
 const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
@@ -39,6 +44,10 @@ const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
     .largest_finite = largest_finite,
     .quantize_blocks = quantize_blocks,
     .dequantize_blocks = dequantize_blocks,
+    .gemm_workspace = gemm_workspace,
+    .gemm = gemm,
+    .matvec_workspace = matvec_workspace,
+    .matvec = matvec,
 };
 void LEVEL_NAME(lpnum_init)(void);
 void LEVEL_NAME(lpnum_init)(void) { ars_init(); }

@@ -145,32 +145,43 @@ def _exact_grid(ufunc: np.ufunc, a: LPArray, b: LPArray) -> tuple[Format, Any, A
     raise ValueError(f"result='exact': results need codes from {low} to {high}, more than 16 bits hold")
 
 
-def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, closed: bool) -> LPArray:
-    """Empty result for any other function of arrays; `values` are the results in float64."""
+def _common_format(inputs: tuple[Any, ...]) -> tuple[list[LPArray], Format, np.dtype]:
+    """The low-precision inputs, their promoted format and value dtype."""
     arrays = [x for x in inputs if isinstance(x, LPArray)]
-    first = arrays[0]
-    fmt = first.format
+    fmt = arrays[0].format
     for x in arrays[1:]:
         fmt = promote(fmt, x.format)
-    dtype = np.result_type(*(x.dtype for x in arrays))
+    return arrays, fmt, np.result_type(*(x.dtype for x in arrays))
+
+
+def general(ufunc: np.ufunc, inputs: tuple[Any, ...], shape: tuple[int, ...], *, closed: bool) -> LPArray | None:
+    """Empty result for any other function of arrays; None where only the values can tell (`fitted`)."""
+    arrays, fmt, dtype = _common_format(inputs)
+    first = arrays[0]
     policy = first.policy().result
     equal = all(first.same_grid(x) for x in arrays[1:]) and (len(arrays) == len(inputs) or not closed)
-    fits = first._scale.ndim == first._offset.ndim == 0 or first.shape == values.shape
+    fits = first._scale.ndim == first._offset.ndim == 0 or first.shape == shape
     own_range = equal and not fmt.calibrated
     if policy == "keep" or (policy is None and fits and equal and (closed or own_range)):
         if not (equal and fits):
             raise ValueError("result='keep' needs arrays of equal format, scale and offset, and of the result's shape")
-        return _new(first, values.shape, first.format, first._scale.copy(), first._offset.copy(), dtype)
+        return _new(first, shape, first.format, first._scale.copy(), first._offset.copy(), dtype)
     if policy == "exact":
         raise ValueError(f"result='exact' is not defined for np.{ufunc.__name__}; use +, - or *, or x.dequantize()")
-    if policy in (None, "cover") and len(arrays) == len(inputs) == 2 and not isinstance(fmt, FloatFormat):
+    if isinstance(fmt, FloatFormat):
+        return _new(first, shape, fmt, 1.0, 0.0, dtype)
+    if policy in (None, "cover") and len(arrays) == len(inputs) == 2:
         pair = _pair_grid(ufunc, arrays[0], arrays[1], fmt)
         if pair is not None:
-            return _new(first, values.shape, *pair, dtype)
+            return _new(first, shape, *pair, dtype)
+    return None
+
+
+def fitted(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray) -> LPArray:
+    """Empty result on the fixed-point grid that is calibrated on the values, the results in float64."""
+    arrays, fmt, dtype = _common_format(inputs)
     fmt = _calibrated(fmt)
     finite = np.isfinite(values)
-    if isinstance(fmt, FloatFormat):
-        return _new(first, values.shape, fmt, 1.0, 0.0, dtype)
     if not finite.all():
         bad = int(values.size - finite.sum())
         raise ValueError(
@@ -179,7 +190,7 @@ def general(ufunc: np.ufunc, inputs: tuple[Any, ...], values: np.ndarray, *, clo
         )
     bounded = fmt.signed or not values.size or values.min() >= 0
     scale, offset = calibrate(values, fmt, "absmax" if bounded else "minmax")
-    return _new(first, values.shape, fmt, scale, offset, dtype)
+    return _new(arrays[0], values.shape, fmt, scale, offset, dtype)
 
 
 def _reach(x: Any) -> tuple[Any, Any]:
@@ -281,9 +292,10 @@ def _covering(values: np.ndarray, fmt: Format) -> tuple[float, float]:
     if isinstance(fmt, FloatFormat) or not 2 <= distinct.size <= fmt.code_max - fmt.code_min + 1:
         return cover(low, high, fmt)
     with np.errstate(over="ignore"):
-        count = np.rint((high - low) / np.diff(distinct).min())
-    if not count <= fmt.code_max - fmt.code_min:
+        gap = float(np.diff(distinct).min())
+    if not high - low <= gap * (fmt.code_max - fmt.code_min + 0.5):
         return cover(low, high, fmt)
+    count = np.rint((high - low) / gap)
     step = (high - low) / count
     multiples = (distinct - low) / step
     if np.abs(multiples - np.rint(multiples)).max() > _LATTICE_TOLERANCE * count:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lpnum import codec
 from lpnum._block_creation import from_values
+from lpnum._protocols import is_ndarray
 from lpnum.array import LPArray
 from lpnum.block_array import BlockArray
 
@@ -59,7 +60,7 @@ def _values(x: Any) -> Any:
 
 
 def _known(x: Any) -> bool:
-    return isinstance(x, BlockArray | LPArray | np.ndarray | np.generic | int | float | list | tuple)
+    return is_ndarray(x) or isinstance(x, BlockArray | LPArray | np.generic | int | float | list | tuple)
 
 
 def _number(x: Any, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How other libraries meet LPArrays: who answers a mixed operation, tokens, sizes, one-line representations.
+"""How other libraries meet our arrays: who answers a mixed operation, tokens, sizes, one-line representations.
 
 Nothing here imports another library: an operand of its type is the sign that it is loaded.
 """
@@ -39,11 +39,12 @@ class LibraryProtocols:
         return type(self).__name__, normalize_token(self.__reduce__()[1])
 
     def __sizeof__(self: LPArray) -> int:
-        """Bytes of the object with its codes, scale and offset, those of a view included.
+        """Bytes of the object with its codes and scales, those of a view included.
 
         Dask's workers decide by it what to keep in memory.
         """
-        return object.__sizeof__(self) + sum(map(_memory, (self.codes, self._scale, self._offset)))
+        parts = (part for part in self.__reduce__()[1] if isinstance(part, np.ndarray))
+        return object.__sizeof__(self) + sum(map(_memory, parts))
 
     def to_numpy(self: LPArray, dtype: Any = None) -> np.ndarray:
         """The values as a plain array: `LPArray.dequantize` under the name that it has in pandas and xarray.
@@ -76,12 +77,12 @@ def _memory(array: np.ndarray) -> int:
 
 
 def ufunc_of_others(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What an LPArray answers to a ufunc that has inputs of types unknown to lpnum.
+    """What an LPArray or BlockArray answers to a ufunc that has inputs of types unknown to lpnum.
 
-    - Dask and xarray contain arrays: they are asked (NotImplemented), Dask after it got to know LPArray.
+    - Dask and xarray contain arrays: they are asked (NotImplemented), Dask after it got to know them.
     - An operation with a Series, Index or DataFrame, or with a masked array, is that of the plain values and gives what
       it gives for ``np.asarray(x)``. So are products with SciPy's sparse arrays.
-    - In place, and with an LPArray as ``out=``, what all these hold is taken without labels and masks, as NumPy does.
+    - In place, and with one of ours as ``out=``, what all these hold is taken without labels and masks, as NumPy does.
     - ``x == None``, ``x == "text"`` and the like are what they are for an ndarray.
 
     Raises
@@ -109,7 +110,8 @@ def ufunc_of_others(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwarg
     if ufunc in _EQUALITIES and method == "__call__" and not sparse and not kwargs:
         return _EQUALITIES[ufunc](*map(_plain, inputs))
     way = "use the dense array S.toarray()" if sparse else "convert it (float, np.asarray), or use x.dequantize()"
-    raise TypeError(f"np.{ufunc.__name__}: no operation of an LPArray with {_name(strangers[0])}; {way}")
+    mine = next(type(x).__name__ for x in inputs if _is_ours(x))
+    raise TypeError(f"np.{ufunc.__name__}: no operation of {mine} with {_name(strangers[0])}; {way}")
 
 
 def function_of_others(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -118,7 +120,7 @@ def function_of_others(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def register_with_dask() -> bool:
-    """Tell Dask, if it is loaded, that LPArrays can be chunks; True if it did not know.
+    """Tell Dask, if it is loaded, that our arrays can be chunks; True if it did not know.
 
     Dask defers to all array types that are not registered; two that defer to each other cannot be combined.
     """
@@ -126,11 +128,9 @@ def register_with_dask() -> bool:
         return False
     from dask.array.chunk_types import is_valid_chunk_type, register_chunk_type
 
-    from lpnum.array import LPArray
-
-    if is_valid_chunk_type(LPArray):
+    if is_valid_chunk_type(LibraryProtocols):
         return False
-    register_chunk_type(LPArray)
+    register_chunk_type(LibraryProtocols)
     return True
 
 

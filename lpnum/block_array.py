@@ -14,6 +14,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from lpnum import _block_codec, codec, formats
 from lpnum._core import kernels
+from lpnum._protocols import LibraryProtocols, function_of_others, ufunc_of_others
 from lpnum.array import own_policy
 from lpnum.block_formats import BlockFormat
 from lpnum.packing import unpack
@@ -24,7 +25,7 @@ from lpnum.rounding import current as current_policy
 __all__ = ["BlockArray"]
 
 
-class BlockArray(NDArrayOperatorsMixin):
+class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
     """Array in a block format: ``value = tensor_scale * scale of its block * element``.
 
     Make one with ``lpnum.array(values, lpnum.mxfp4)``; the constructor wraps existing codes.
@@ -361,12 +362,14 @@ class BlockArray(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         from lpnum import _block_functions
 
-        return _block_functions.ufunc(ufunc, method, inputs, kwargs)
+        result = _block_functions.ufunc(ufunc, method, inputs, kwargs)
+        return ufunc_of_others(ufunc, method, inputs, kwargs) if result is NotImplemented else result
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         from lpnum import _block_functions
 
-        return _block_functions.function(func, types, args, kwargs)
+        result = _block_functions.function(func, types, args, kwargs)
+        return function_of_others(func, args, kwargs) if result is NotImplemented else result
 
     def __reduce__(self) -> Any:
         settings = {"axis": self.axis, "tensor_scale": self._tensor_scale, "dtype": self.dtype}

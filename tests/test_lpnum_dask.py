@@ -39,7 +39,7 @@ def x(request: pytest.FixtureRequest) -> lpnum.LPArray:
 @pytest.fixture
 def unregistered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Dask as it is when it has never met an LPArray."""
-    known = [t for t in chunk_types._HANDLED_CHUNK_TYPES if t is not lpnum.LPArray]
+    known = [t for t in chunk_types._HANDLED_CHUNK_TYPES if not issubclass(lpnum.LPArray, t)]
     monkeypatch.setattr(chunk_types, "_HANDLED_CHUNK_TYPES", known)
     yield
     monkeypatch.undo()
@@ -239,6 +239,19 @@ def test_numpys_functions_of_an_array_and_a_dask_array_are_dasks() -> None:
     chosen = np.where(chunked(x) > 0, x, chunked(x))
     assert isinstance(chosen, da.Array)
     np.testing.assert_array_equal(np.asarray(chosen.compute()), x.dequantize())
+
+
+@pytest.mark.usefixtures("unregistered")
+def test_block_arrays_are_chunks_whose_blocks_are_whole() -> None:
+    b = lpnum.array(np.linspace(-3, 3, 640).reshape(10, 64), dtype=lpnum.mxfp4)
+    d = chunked(b, (5, 32))
+    for result, expected in ((d, b), (2 * d, 2 * b), (d + b, b + b), (b - da.ones((10, 64), chunks=(5, 32)), b - 1)):
+        computed = result.compute(scheduler="sync")
+        assert isinstance(computed, type(b))
+        np.testing.assert_array_equal(computed.dequantize(), expected.dequantize())
+    np.testing.assert_allclose(d.sum(axis=0).compute(), b.dequantize().sum(axis=0), rtol=1e-12, atol=1e-12)
+    assert dask_base.tokenize(b) == dask_base.tokenize(b.copy()) != dask_base.tokenize(2 * b)
+    assert b.nbytes < dask_sizeof(b) < b.nbytes + 200
 
 
 def test_plain_dask_arrays_scale_and_shift_exactly() -> None:

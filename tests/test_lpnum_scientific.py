@@ -132,7 +132,7 @@ def test_sparse_matrices_multiply_the_values_from_both_sides(x: lpnum.LPArray) -
 def test_operations_with_sparse_matrices_that_would_be_dense_are_refused(name: str, swapped: bool) -> None:
     x, s = lpnum.array(VALUES), scipy("sparse").csr_array(VALUES * (VALUES > 0))
     function = getattr(operator, name)
-    with pytest.raises(TypeError, match=r"no operation of an LPArray with scipy\.sparse.*S\.toarray\(\)"):
+    with pytest.raises(TypeError, match=r"no operation of LPArray with scipy\.sparse.*S\.toarray\(\)"):
         function(s, x) if swapped else function(x, s)
 
 
@@ -311,6 +311,22 @@ def test_histograms_count_every_value(x: lpnum.LPArray, plt: Any) -> None:
 
 
 # --- objects that lpnum does not know -------------------------------------------------------------------------------
+
+
+def test_block_arrays_meet_other_libraries_as_arrays_do() -> None:
+    b = lpnum.array(np.linspace(-3, 3, 640).reshape(10, 64), dtype=lpnum.mxfp4)
+    values = b.dequantize()
+    masked = np.ma.masked_array(values, mask=values > 0)
+    np.testing.assert_array_equal((b + masked).mask, masked.mask)
+    assert not (b == None).any()  # noqa: E711
+    sparse = scipy("sparse").csr_array(np.eye(64))
+    np.testing.assert_allclose(b @ sparse, values, rtol=1e-12)
+    with pytest.raises(TypeError, match=r"BlockArray with scipy\.sparse"):
+        b + sparse
+    assert isinstance(scipy("special").expit(b), type(b))
+    frame = pytest.importorskip("pandas", reason="needs pandas").DataFrame(values)
+    np.testing.assert_array_equal((frame * b).to_numpy(), values * values)
+    np.testing.assert_array_equal((b - frame).to_numpy(), 0 * values)
 
 
 class Unknown:

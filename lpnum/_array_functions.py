@@ -15,6 +15,7 @@ the ufuncs by ``python -m lpnum._coverage``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from types import ModuleType
@@ -28,6 +29,7 @@ from lpnum._rearranging import each, filled, joined, name_of, rearranged, second
 from lpnum._wide import on_values, product
 from lpnum.array import LPArray
 
+FLOATS_OR_CODES = "use x.dequantize() for floats, or x.codes for the integers"
 Rule = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
@@ -50,12 +52,10 @@ def numpys(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func._implementation(*args, **kwargs)
 
 
-def refuse(func: Any, way: str = "use x.dequantize() for floats, or x.codes for the integers") -> TypeError:
+def refuse(func: Any, way: str = FLOATS_OR_CODES) -> TypeError:
     """The error for a function that is not defined."""
     return TypeError(f"{name_of(func)} is not defined for LPArray; {way}")
 
-
-FLOATS_OR_CODES = "use x.dequantize() for floats, or x.codes for the integers"
 
 TABLE = (
     Row(
@@ -211,6 +211,7 @@ TABLE = (
     Row(
         "refused", "use lpnum.save(file, x), which keeps format, scale and offset", None, "save savez savez_compressed"
     ),
+    Row("refused", "older NumPy only; use np.isin", None, "in1d"),
     Row(
         "refused",
         "arguments are positions or bits: " + FLOATS_OR_CODES,
@@ -234,10 +235,18 @@ ROWS = _by_name()
 _CREATED = next(row for row in TABLE if row.what.startswith("with like=x"))
 
 
+def key(func: Any) -> str:
+    """Name of a function in the table: ``linalg.norm``.
+
+    Modules of NumPy before 2.1 say where the function is defined: ``numpy.lib._scimath_impl``.
+    """
+    return re.sub(r"\b_(\w+)_impl\.", r"\1.", f"{func.__module__}.{func.__name__}".removeprefix("numpy."))
+
+
 @lru_cache(maxsize=1024)
 def row_of(func: Any) -> Row | None:
     """The row of a function, None if it stands in none."""
-    name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
+    name = key(func)
     return ROWS.get(name) or ROWS.get(name.rpartition(".")[0] + ".*")
 
 
@@ -251,5 +260,5 @@ def dispatch(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     if row is _CREATED:
         return created(func, args, kwargs, like)
     if row.rule is None:
-        raise refuse(func, row.what.rpartition(": ")[2])
+        raise refuse(func, re.split("[:;] ", row.what)[-1])
     return row.rule(func, args, kwargs)

@@ -43,8 +43,20 @@ def _chosen(name: str, options: list[Any], pick: Callable[[list[np.ndarray]], An
             raise TypeError(f"{name}: an LPArray combines with real numbers, not with dtype {x.dtype}")
     shape = np.broadcast_shapes(*(np.shape(x) for x in (*options, *conditions)))
     target = _result_grid.union(options, shape)
-    codes = pick([_codes_on(target, x, shape, name) for x in options])
-    return target._like(np.asarray(codes, target.codes.dtype), target._scale, target._offset)
+    # plain arrays are looked at only where they are chosen: a NaN elsewhere is no error
+    plain = {k: x for k, x in enumerate(options) if not isinstance(x, LPArray)}
+    late = {k: x for k, x in plain.items() if x.size != 1 or not np.isfinite(x).all()}
+    nothing = np.zeros((), target.codes.dtype)
+    codes = pick([nothing if k in late else _codes_on(target, x, shape, name) for k, x in enumerate(options)])
+    result = target._like(np.asarray(codes, target.codes.dtype), target._scale, target._offset)
+    if late:
+        chosen = pick([np.array(k) for k in range(len(options))])
+        for k, x in late.items():
+            mask = np.broadcast_to(chosen == k, shape)
+            there = target._like(np.empty(shape, target.codes.dtype), target._scale, target._offset)
+            there._write(np.where(mask, x, target._offset), name)
+            np.copyto(result.codes, there.codes, where=mask)
+    return result
 
 
 def where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:

@@ -69,11 +69,6 @@ UFUNCS = (
 )
 
 
-def key(func: Any) -> str:
-    """Name of a function in the table: ``linalg.norm``."""
-    return f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
-
-
 _HEAD = """\
 # What works on an LPArray
 

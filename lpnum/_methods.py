@@ -43,6 +43,7 @@ class ArrayMethods:
     """Mixin: every method is NumPy's function of that name, or acts on codes and metadata alike."""
 
     __slots__ = ()
+    __array_priority__ = 10.0  # NumPy does not ask, others do: whose function takes a pair of arrays
 
     # ---- memory ----------------------------------------------------------------------------------------------------
 

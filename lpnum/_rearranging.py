@@ -31,8 +31,8 @@ def _parameters(func: Any) -> tuple[tuple[str, ...], int]:
     """Names of the positional parameters, and how many of them can be given by position only."""
     try:
         parameters = inspect.signature(func).parameters.values()
-    except ValueError:  # functions written in C say nothing before NumPy 2.4; all their arguments are positional
-        return (), 0
+    except ValueError:  # functions written in C say nothing before NumPy 2.4
+        return {np.concatenate: (("arrays", "axis", "out"), 1)}.get(func, ((), 0))
     only = sum(p.kind == p.POSITIONAL_ONLY for p in parameters)
     return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)), only
 
@@ -70,9 +70,9 @@ def store(result: Any, out: Any) -> Any:
     """`result`, or `out` with the result written to it."""
     if out is None:
         return result
+    if out.shape != np.shape(result):
+        raise ValueError(f"output array has shape {out.shape}, the result {np.shape(result)}")
     if isinstance(out, LPArray):
-        if out.shape != np.shape(result):
-            raise ValueError(f"output array has shape {out.shape}, the result {np.shape(result)}")
         out._write(result, "out=")
     else:
         np.copyto(out, np.asarray(result), casting="same_kind")

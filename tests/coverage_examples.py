@@ -322,7 +322,7 @@ EXAMPLES = {
         lambda a: np.inner(a.x, a.y), lambda a: np.kron(a.c, a.v), lambda a: np.outer(a.v, a.w),
         lambda a: np.vdot(a.x, a.y), lambda a: np.linalg.cross(a.c, a.c.T), lambda a: np.linalg.matmul(a.c, a.x),
         lambda a: np.linalg.multi_dot([a.c, a.x, a.v]), lambda a: np.linalg.outer(a.v, a.w),
-        lambda a: np.linalg.vecdot(a.x, a.v), lambda a: a.x.dot(a.v),
+        lambda a: np.linalg.vecdot(a.x, a.v), lambda a: np.linalg.vecdot(a.x, a.y, axis=0), lambda a: a.x.dot(a.v),
         lambda a: np.dot(a.c, a.x, out=np.empty((3, 4))), lambda a: np.dot(a.x, np.ones(4)),
     ],
     "tensordot linalg.tensordot einsum einsum_path": [

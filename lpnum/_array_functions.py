@@ -47,6 +47,11 @@ def own(module: ModuleType) -> Rule:
     return lambda func, args, kwargs: getattr(module, func.__name__)(*args, **kwargs)
 
 
+def told(function: Callable[..., Any]) -> Rule:
+    """A function of ours that serves several of NumPy's, and is told which."""
+    return lambda func, args, kwargs: function(func, *args, **kwargs)
+
+
 def numpys(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """NumPy's own implementation, which is written with functions that LPArray handles."""
     return func._implementation(*args, **kwargs)
@@ -89,7 +94,7 @@ TABLE = (
     Row(
         "handled",
         "positions; NaN counts as the extreme",
-        lambda func, args, kwargs: _ordering.argextreme(func, *args, **kwargs),
+        told(_ordering.argextreme),
         "argmax argmin",
     ),
     Row(
@@ -101,7 +106,7 @@ TABLE = (
     Row(
         "handled",
         "sets of elements, every NaN of its own",
-        lambda func, args, kwargs: _ordering.unique_parts(func, *args, **kwargs),
+        told(_ordering.unique_parts),
         "unique_all unique_counts unique_inverse unique_values",
     ),
     Row(

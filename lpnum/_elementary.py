@@ -36,7 +36,7 @@ def created(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: LPAr
 
 def copy(a: LPArray, order: Any = "K", subok: bool = False) -> LPArray:
     """``np.copy``."""
-    return a.copy()
+    return a.copy(order)
 
 
 def astype(x: LPArray, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:

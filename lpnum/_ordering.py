@@ -135,8 +135,9 @@ def _arranged(function: Any, x: LPArray, axis: Any, arguments: tuple[Any, ...], 
             fast = _by_radix(x.codes, options)
             return x._like(function(x.codes, *arguments, axis=axis, **fast), *metas)
         stable = options.get("stable") or options.get("kind") in ("stable", "mergesort")
+        zeros = isinstance(x.format, FloatFormat) and x.format.has_negative_zero  # equal, and not the same code
         chosen = _grid_along(x, axis)
-        if chosen is not None and not stable:
+        if chosen is not None and not (stable and zeros):
             _, single, _, back = _ranks(*chosen)
             ranks = function(_look_up(single, x.codes), *arguments, axis=axis, **_by_radix(single, options))
             return x._like(_look_up(back, ranks), *metas)

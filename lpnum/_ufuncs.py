@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from lpnum import _ordering, _plans, _result_grid, _tables, codec, grid, linalg
 from lpnum._ufunc_call import ARITHMETIC, Elementwise, by_table, call, decoded, kind_of, plain_input, refusal
@@ -258,6 +259,8 @@ def _reduced_values(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwarg
     initial = None if initial is np._NoValue else initial
     if isinstance(x, LPArray) and method == "reduce" and kwargs.get("where", True) is True:
         axis, keepdims = kwargs.get("axis", 0), bool(kwargs.get("keepdims", False))
+        if axis is not None:
+            axis = normalize_axis_tuple(axis, x.ndim) if x.ndim else None
         if ufunc is np.add:
             total = linalg.sum_values(x, axis, keepdims)
             return total if initial is None else total + initial

@@ -301,9 +301,9 @@ class LPArray(ArrayMethods, NDArrayOperatorsMixin):
 
     # ---- other grids -----------------------------------------------------------------------------------------------
 
-    def copy(self) -> LPArray:
+    def copy(self, order: Any = "C") -> LPArray:
         """An independent array with the same codes, grid and policies (the random generator is shared)."""
-        return self._like(self.codes.copy(), self._scale.copy(), self._offset.copy())
+        return self._like(self.codes.copy(order), self._scale.copy(), self._offset.copy())
 
     def rescale(self, scale: Any = None, offset: Any = None) -> LPArray:
         """The same values on another grid of the same format, rounded once.

@@ -72,9 +72,9 @@ UFUNCS = (
 _HEAD = """\
 # What works on an LPArray
 
-Made by `python -m lpnum._coverage` from the table by which functions are dispatched (`lpnum/_array_functions.py`) and that
-of the ufuncs (`lpnum/_coverage.py`). Tests call every function and ufunc that is listed here, compare it with NumPy's
-result on the values, and fail when NumPy adds one that is not listed.
+Made by `python -m lpnum._coverage` from the table by which functions are dispatched (`lpnum/_array_functions.py`) and
+that of the ufuncs (`lpnum/_coverage.py`). Tests call every function and ufunc that is listed here, compare it with
+NumPy's result on the values, and fail when NumPy adds one that is not listed.
 """
 
 _TAIL = """\

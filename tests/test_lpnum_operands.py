@@ -315,3 +315,12 @@ def test_cover_holds_for_formats_with_a_binary_point_too(name):
     with lpnum.context(result="cover"):
         result = function(x)
     assert_rounded(result, function(values_of(x)))
+
+
+def test_functions_with_results_of_any_magnitude_have_a_grid():
+    x = lpnum.from_codes(lpnum.fixed16.all_codes(), scale=2.0**-6, dtype=lpnum.fixed16)
+    for function in (np.exp, np.exp2, np.tanh, np.cosh, np.cbrt):
+        assert_rounded(function(x), function(values_of(x)))
+    tiny = lpnum.from_codes(lpnum.fixed8.all_codes(), scale=1e-300)
+    assert_rounded(np.square(tiny), np.square(values_of(tiny)))
+    assert_rounded(np.abs(tiny), np.abs(values_of(tiny)))

@@ -93,16 +93,19 @@ def second(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _moved(x: LPArray, apply: Callable[[Any], Any]) -> Any:
-    codes = apply(x.codes)
+    """`apply` on codes and on metadata of which elements have their own."""
+    metas = [None if m.ndim == 0 else apply(grid.full(m, x.shape)) for m in (x._scale, x._offset)]
+    return _assembled(x, apply(x.codes), metas)
+
+
+def _assembled(x: LPArray, codes: Any, metas: list[Any]) -> Any:
     if isinstance(codes, np.ndarray | np.generic):
         codes = np.asarray(codes)
-        scale, offset = (grid.along(m, x.shape, apply) for m in (x._scale, x._offset))
+        scale, offset = (
+            own if m is None else grid.moved(own, m) for own, m in zip((x._scale, x._offset), metas, strict=True)
+        )
         return x._like(codes, scale, offset, view=np.may_share_memory(codes, x.codes))
-
-    def part(k: int) -> Any:
-        return _moved(x, lambda array: apply(array)[k])
-
-    return type(codes)(part(k) for k in range(len(codes)))
+    return type(codes)(_assembled(x, c, [m if m is None else m[k] for m in metas]) for k, c in enumerate(codes))
 
 
 def each(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -57,8 +57,7 @@ def take(meta: np.ndarray, shape: tuple[int, ...], index: Any) -> np.ndarray:
     """Metadata of ``codes[index]``."""
     if meta.ndim == 0:
         return meta
-    chosen = np.asarray(full(meta, shape)[index])
-    return compact(chosen) if np.may_share_memory(chosen, meta) else smallest(chosen)
+    return moved(meta, full(meta, shape)[index])
 
 
 def smallest(meta: np.ndarray) -> np.ndarray:
@@ -77,12 +76,10 @@ def smallest(meta: np.ndarray) -> np.ndarray:
     return np.array(meta[(0,) * meta.ndim] if all(repeats) else meta)
 
 
-def along(meta: np.ndarray, shape: tuple[int, ...], apply: Any) -> np.ndarray:
-    """Metadata after a function that only moves elements, `apply`, has acted on the codes."""
-    if meta.ndim == 0:
-        return meta
-    moved = np.asarray(apply(full(meta, shape)))
-    return compact(moved) if np.may_share_memory(moved, meta) else smallest(moved)
+def moved(meta: np.ndarray, result: Any) -> np.ndarray:
+    """Metadata after a function that moves elements: `result` is what it made of the full `meta`."""
+    array = np.asarray(result)
+    return compact(array) if np.may_share_memory(array, meta) else smallest(array)
 
 
 def varies(meta: np.ndarray, axis: int) -> bool:

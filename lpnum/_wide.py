@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import linalg
-from lpnum._rearranging import by_name, is_given, store
+from lpnum._rearranging import by_name, is_given
 from lpnum.array import LPArray
 
 
@@ -59,9 +59,8 @@ def on_values(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Products that `lpnum.linalg` computes on codes, under NumPy's names; the others on values."""
-    keywords = {k: v for k, v in kwargs.items() if k != "out"}
-    if func.__name__ in linalg.__all__ and (func is np.einsum or keywords.keys() <= {"axes"}):
-        return store(getattr(linalg, func.__name__)(*args, **keywords), kwargs.get("out"))
+    if func.__name__ in linalg.__all__ and kwargs.get("out") is None:
+        return getattr(linalg, func.__name__)(*args, **kwargs)
     return on_values(func, args, kwargs)
 
 

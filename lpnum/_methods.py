@@ -115,12 +115,6 @@ class ArrayMethods:
     data = _hidden("data", "x.codes.data")
     ctypes = _hidden("ctypes", "x.codes.ctypes")
 
-    def __dlpack__(self: LPArray, **_: Any) -> Any:
-        raise BufferError("DLPack cannot carry scale and offset; exchange x.codes, or x.dequantize()")
-
-    def __dlpack_device__(self: LPArray) -> tuple[int, int]:
-        return 1, 0  # kDLCPU
-
     def dump(self: LPArray, file: Any) -> None:
         """Pickle to a file name or an open binary file."""
         if hasattr(file, "write"):

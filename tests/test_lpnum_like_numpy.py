@@ -47,8 +47,9 @@ def test_assignment_to_an_index_rounds_onto_the_grid_there_and_touches_nothing_e
     outside = np.ones(x.shape, bool)
     outside[index] = False
     np.testing.assert_array_equal(y.codes[outside], x.codes[outside])
-    if source == "itself":
-        np.testing.assert_array_equal(values_of(y), values_of(x))
+    if source == "itself":  # an infinity that comes as a value is out of range, and clamped
+        kept = ~np.isinf(values_of(x))
+        np.testing.assert_array_equal(values_of(y)[kept], values_of(x)[kept])
 
 
 METADATA_ONLY = {

@@ -95,6 +95,7 @@ def quantize_blocks(
     count: bool = False,
 ) -> tuple[int, tuple[int, int, int, int, int, int, int]]: ...
 def dequantize_blocks(fmt: BlockFormat, codes: Any, scales: Any, tensor_scale: float, out: Any) -> None: ...
+
 TILE: int
 MATVEC_LENGTH: int
 

@@ -223,31 +223,45 @@ static void halves_by_columns(const lpnum_matvec *x, const digits *d, const int1
 }
 
 #if LPNUM_X86 && LPNUM_LEVEL == 2
-/* Four rows, `count` planes, while the rows `ahead` bytes further come from memory; k from begin to end (at most MATVEC_CHUNK codes, which keeps the sum of all lanes in range). */
-GEMM_INLINE void byte_rows(const char *const row[4], ptrdiff_t ahead, __m512i flip, size_t begin, size_t end, const int8_t *planes, size_t pitch,
-                           int64_t (*sums)[DIGITS_MAX], const int count) {
-    __m512i total[4][4];
+/* Sums of the lanes of four vectors of int32, added to sums[r][0]. */
+static inline void add_lanes(__m512i a, __m512i b, __m512i c, __m512i d, int64_t (*sums)[DIGITS_MAX]) {
+    const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    int32_t four[4];
+    _mm_storeu_si128((__m128i *)four, _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+    for (int r = 0; r < 4; r++) sums[r][0] += four[r];
+}
+
+/* Four rows, `count` planes, while the rows `ahead` bytes further come from memory; k from begin to end (at most
+ * MATVEC_CHUNK codes, which keeps the sum of all lanes in range). */
+GEMM_INLINE void byte_rows(const char *const row[4], ptrdiff_t ahead, __m512i flip, size_t begin, size_t end,
+                           const int8_t *planes, size_t pitch, int64_t (*sums)[DIGITS_MAX], const int count) {
+    __m512i total[4][6];
     GEMM_UNROLL for (int r = 0; r < 4; r++) GEMM_UNROLL for (int p = 0; p < count; p++) total[r][p] = _mm512_setzero_si512();
     for (size_t k = begin; k < end; k += 64) {
         const __mmask64 live = end - k >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (end - k)) - 1; /* digits beyond are 0 */
-        __m512i digit[4];
-        GEMM_UNROLL for (int p = 0; p < count; p++) digit[p] = _mm512_loadu_si512(planes + p * pitch + k);
+        __m512i x[4];
         GEMM_UNROLL for (int r = 0; r < 4; r++) {
-            const __m512i x = _mm512_xor_si512(_mm512_maskz_loadu_epi8(live, row[r] + k), flip);
+            x[r] = _mm512_xor_si512(_mm512_maskz_loadu_epi8(live, row[r] + k), flip);
             if (ahead) __builtin_prefetch(row[r] + ahead + k);
-            GEMM_UNROLL for (int p = 0; p < count; p++) {
-                total[r][p] = _mm512_dpbusd_epi32(total[r][p], x, digit[p]);
+        }
+        GEMM_UNROLL for (int p = 0; p < count; p++) {
+            const __m512i digit = _mm512_loadu_si512(planes + p * pitch + k);
+            GEMM_UNROLL for (int r = 0; r < 4; r++) {
+                total[r][p] = _mm512_dpbusd_epi32(total[r][p], x[r], digit);
                 GEMM_KEEP(total[r][p]);
             }
         }
     }
-    GEMM_UNROLL for (int r = 0; r < 4; r++)
-        GEMM_UNROLL for (int p = 0; p < count; p++) sums[r][p] += _mm512_reduce_add_epi32(total[r][p]);
+    GEMM_UNROLL for (int p = 0; p < count; p++)
+        add_lanes(total[0][p], total[1][p], total[2][p], total[3][p], (int64_t(*)[DIGITS_MAX]) & sums[0][p]);
 }
 
 static void bytes_by_rows(const lpnum_matvec *x, const digits *d, const int8_t *planes, int bias) {
     const __m512i flip = _mm512_set1_epi8(x->a.dtype == LPNUM_I8 ? (char)0x80 : 0);
-    const int most = group_of(d->count, 4);
+    const int most = group_of(d->count, 6);
     for (size_t i = 0; i < x->m; i += 4) {
         const char *row[4];
         int64_t sums[4][DIGITS_MAX] = {{0}};
@@ -261,7 +275,9 @@ static void bytes_by_rows(const lpnum_matvec *x, const digits *d, const int8_t *
                 case 1: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 1); break;
                 case 2: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 2); break;
                 case 3: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 3); break;
-                default: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 4); break;
+                case 4: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 4); break;
+                case 5: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 5); break;
+                default: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 6); break;
                 }
             }
         }

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from benchmarks.bench_blocks import BlockWork
 from benchmarks.bench_codecs import CodecWork
 from benchmarks.bench_floats import FloatWork, Peers, SmallWork
+from benchmarks.bench_linalg import PRODUCTS_PER_NUMPY, ProductWork, one_thread
 from benchmarks.timing import alternate
 from lpnum._core import kernels
 from lpnum_optim._core import epochs
@@ -114,6 +116,30 @@ def float_ratios(level: str, rounds: int) -> Iterator[Ratio]:
         yield Ratio(what, level, ratio, detail, at_most={"avx512": avx512, "avx2": avx2}.get(level))
 
 
+def block_ratios(level: str, rounds: int) -> Iterator[Ratio]:
+    """Block formats: 1e6 float32 against a memcpy of 4 MB."""
+    for name in ("mxfp8_e4m3", "mxfp4", "nvfp4"):
+        work = BlockWork(name)
+        work.check()
+        for call in (work.quantize, work.dequantize):
+            _, seconds, ratio = alternate(work.memcpy, call, rounds=rounds)
+            yield Ratio(f"{call.__name__} {name} / memcpy", level, ratio, f"{seconds * 1e6:.0f} us")
+
+
+def product_ratios(level: str) -> Iterator[Ratio]:
+    """Products on codes against NumPy's of floats, one thread. NumPy's BLAS runs at the machine's own level, so the bounds
+    for AVX2 need ``OPENBLAS_CORETYPE=Haswell python -m benchmarks.bench_linalg``.
+    """
+    work = ProductWork()
+    with one_thread():
+        for name, what, avx512, _ in PRODUCTS_PER_NUMPY:
+            pair = work.pair(name)
+            work.check(pair)
+            mine, theirs, ratio = alternate(pair.codes, pair.floats, rounds=5)
+            detail = f"{mine * 1e6:.0f} us, NumPy {theirs * 1e6:.0f} us"
+            yield Ratio(what, level, ratio, detail, at_least=avx512 if level == "avx512" else None)
+
+
 def small_costs(level: str, rounds: int) -> Iterator[Ratio]:
     """Microseconds, not ratios: what ten elements cost, beside NumPy's own sum of ten."""
     work = SmallWork()
@@ -157,6 +183,8 @@ def measure(rounds: int) -> Iterator[Ratio]:
             yield from float_ratios(level, rounds)
             if level != "baseline":
                 yield from small_costs(level, rounds)
+                yield from block_ratios(level, rounds)
+                yield from product_ratios(level)
             yield from epoch_ratios(level)
 
 

@@ -127,8 +127,9 @@ def block_ratios(level: str, rounds: int) -> Iterator[Ratio]:
 
 
 def product_ratios(level: str) -> Iterator[Ratio]:
-    """Products on codes against NumPy's of floats, one thread. NumPy's BLAS runs at the machine's own level, so the bounds
-    for AVX2 need ``OPENBLAS_CORETYPE=Haswell python -m benchmarks.bench_linalg``.
+    """Products on codes against NumPy's of floats, one thread.
+
+    NumPy's BLAS runs at the machine's own level: for AVX2, ``OPENBLAS_CORETYPE=Haswell python -m benchmarks.bench_linalg``.
     """
     work = ProductWork()
     with one_thread():

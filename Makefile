@@ -32,12 +32,12 @@ demo: $(VENV)/stamp-build $(VENV)/stamp-with-optim,plot ## train on real data in
 test: $(VENV)/stamp-build $(VENV)/stamp-with-optim,test ## run the tests (parts that need other extras are skipped, with a reason)
 	@$(PY) -m pytest $(ARGS)
 
-test-all: $(VENV)/stamp-build $(VENV)/stamp-with-all,test ## run all tests, slow ones too, with every optional extra installed
-	@$(PY) -m pytest -m "" $(ARGS)
+test-all: $(VENV)/stamp-build $(VENV)/stamp-with-all,test ## run slow tests too, with every optional extra installed
+	@$(PY) -m pytest -m "not long" $(ARGS)
 
 # About 20 minutes of one processor: a quarter are 20,000,000 bit patterns per 8-bit float format, each in every rounding
 # mode, policy and SIMD level. Every test ends within a minute; the slowest are listed, so that it stays that way.
-check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test ## lint, check types, and test longer: slow tests, 20 seeds, random examples
+check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test ## lint, check types, and test at length: all tests, 20 seeds, random examples
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy

@@ -129,7 +129,7 @@ def block_ratios(level: str, rounds: int) -> Iterator[Ratio]:
 def product_ratios(level: str) -> Iterator[Ratio]:
     """Products on codes against NumPy's of floats, one thread.
 
-    NumPy's BLAS runs at the machine's own level: for AVX2, ``OPENBLAS_CORETYPE=Haswell python -m benchmarks.bench_linalg``.
+    NumPy's BLAS runs at the machine's own level; for AVX2 run bench_linalg with ``OPENBLAS_CORETYPE=Haswell``.
     """
     work = ProductWork()
     with one_thread():

@@ -20,6 +20,8 @@ __all__ = ["get_num_threads", "set_num_threads"]
 SMALLEST = 1 << 17  # elements for a thread; handing them over costs about what 2**15 of them do
 _GRANULE = 1 << 12  # cuts lie at multiples of it, so that threads do not write to one cache line
 
+_N_POLICY = 9  # arguments of `kernels.elementwise` after its operands; the last is the index of the first element
+
 _count = 1
 _pool: ThreadPoolExecutor | None = None
 
@@ -105,10 +107,9 @@ def flat(function: Callable[..., Any], *arrays: np.ndarray) -> None:
         run(lambda start, stop: function(*(a[start:stop] for a in pieces)), cuts)
 
 
-def _elementwise_in_parts(
-    op: int, a: Any, b: Any, out: Any, *numbers: Any, first_index: int = 0
-) -> tuple[int, tuple[int, ...]]:
-    """`kernels.elementwise`, cut along the first axis that is longer than 1."""
+def _elementwise_in_parts(op: int, a: Any, b: Any, out: Any, *policy: Any) -> tuple[int, tuple[int, ...]]:
+    """`kernels.elementwise`, all arguments by position, cut along the first axis that is longer than 1."""
+    numbers, first_index = (policy[:-1], policy[-1]) if len(policy) == _N_POLICY else (policy, 0)
     kernel: Any = kernels.elementwise
     target = out[0] if isinstance(out, tuple) else out
     axis = next((k for k, n in enumerate(target.shape) if n > 1), None)

@@ -106,13 +106,13 @@ def run(
         seed, stream = rng.seed, rng.next_stream()
     mode, overflow = policy.numbers
     counter = rounding.counting()
-    arguments = (op, a, b, out, mode, overflow, bits, seed, stream, nan_code)
-    begin = {} if part_of is None else {"first_index": part_of[1]}
+    arguments = op, a, b, out, mode, overflow, bits, seed, stream, nan_code
+    first = 0 if part_of is None else part_of[1]
     if keep_on_error and _may_fail(op, a, b, overflow):
-        status, events = _threads.elementwise(*arguments, False, True, **begin)
+        status, events = _threads.elementwise(*arguments, False, True, first)
         if status:
             _raise(status, events, out, where, part_of)
-    status, events = _threads.elementwise(*arguments, counter is not None, False, **begin)
+    status, events = _threads.elementwise(*arguments, counter is not None, False, first)
     if counter is not None:
         counter.add(*events[:5])
     if status:
@@ -236,17 +236,11 @@ def encode(
     array = as_float_array(values, "lpnum.encode", to_odd=True)
     codes = np.empty(array.shape, fmt.storage)
     policy = make_policy(rounding, overflow, rng)
-    check_overflow(policy, fmt, "lpnum.encode")
-    run(
-        COPY,
-        array,
-        None,
-        unscaled(codes, fmt),
-        policy,
-        "lpnum.encode",
-        random_bits=random_bits,
-        nan_code=None if nan is None else nan_code_of(nan, 1.0, 0.0, fmt),
-    )
+    if policy.overflow != "clamp":
+        check_overflow(policy, fmt, "lpnum.encode")
+    nan_code = None if nan is None else nan_code_of(nan, 1.0, 0.0, fmt)
+    target = codes, fmt.unit, 0.0, fmt.kernel
+    run(COPY, array, None, target, policy, "lpnum.encode", random_bits=random_bits, nan_code=nan_code)
     return codes
 
 

@@ -85,7 +85,7 @@ def test_every_code_survives_decode_and_encode(fmt):
 # ---- at length -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("fmt", cases.EIGHT_BIT, ids=repr)
 def test_ten_million_bit_patterns_are_encoded_exactly(fmt, dtype):
@@ -97,7 +97,7 @@ def test_ten_million_bit_patterns_are_encoded_exactly(fmt, dtype):
         cases.assert_encode_is_exact(fmt, cases.bit_patterns(rng, n, dtype), seed=first, error_levels=[one])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("fmt", [*cases.SIXTEEN_BIT, *(f for f in cases.MINIFLOATS if f.bits == 16)], ids=repr)
 def test_all_points_and_a_million_bit_patterns_of_16_bit_formats_are_encoded_exactly(fmt):
     rng = np.random.default_rng(16)
@@ -109,7 +109,7 @@ def test_all_points_and_a_million_bit_patterns_of_16_bit_formats_are_encoded_exa
             cases.assert_encode_is_exact(fmt, cases.bit_patterns(rng, CHUNK, dtype))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("bits", range(3, 17))
 def test_all_formats_of_p3109_are_encoded_exactly(bits):
     """All points of all formats of up to 8 bits; 64 magnitudes with all their points of each wider one."""

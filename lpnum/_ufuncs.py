@@ -40,6 +40,8 @@ def dispatch(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
         if isinstance(target, LPArray) and all(isinstance(x, LPArray | np.ndarray) for x in inputs):
             return _arithmetic_into(ufunc, inputs, target)
     if method == "__call__" and not kwargs and len(inputs) == 2 and type(inputs[0]) is type(inputs[1]) is LPArray:
+        if ufunc is np.matmul:
+            return linalg.wide(ufunc, inputs, None, kwargs)
         planned = _plans.arithmetic(ufunc, inputs[0], inputs[1])
         if planned is not None:
             return planned

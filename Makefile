@@ -19,7 +19,7 @@ SOURCES += $(filter-out $(GENERATED),$(wildcard lpnum/_core/*.c lpnum_optim/_cor
 .DELETE_ON_ERROR:
 # pip and the compiler write into one environment: with `make -j` the steps still go one after the other.
 .NOTPARALLEL:
-.PHONY: help demo test test-all check bench bench-quick clean FORCE
+.PHONY: help demo test test-all check bench bench-quick docs clean FORCE
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,10 +55,15 @@ bench-quick: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## run every asv
 	    $(PY) -m asv check -E existing && \
 	    $(PY) -m asv run -E existing --quick --show-stderr --dry-run $(ARGS)
 
+# Everything anew each time (some 15 s): a page that was built before would not warn again.
+docs: $(VENV)/stamp-build $(VENV)/stamp-with-docs ## build the documentation, docs/_build/html/index.html; a warning is an error
+	@rm -rf docs/api docs/_build
+	@$(PY) -m sphinx --quiet -W --keep-going -b html $(ARGS) docs docs/_build/html
+
 clean: ## remove everything that make produced (an environment of your own, VENV=..., stays)
-	rm -rf .venv build dist demo __pycache__ .asv .hypothesis .pytest_cache .mypy_cache .ruff_cache ./*.egg-info
+	rm -rf .venv build dist demo docs/api docs/_build __pycache__ .asv .hypothesis .pytest_cache .mypy_cache .ruff_cache ./*.egg-info
 	rm -f lpnum/_core/*.so lpnum_optim/_core/*.so $(GENERATED)
-	find lpnum lpnum_optim tests tools benchmarks examples -name __pycache__ -type d -exec rm -rf {} +
+	find lpnum lpnum_optim tests tools benchmarks examples docs -name __pycache__ -type d -exec rm -rf {} +
 
 # The environment holds absolute paths: after the clone was moved or copied, or the interpreter went away, it is
 # made anew. The stamp holds the path it was made for.

@@ -29,7 +29,7 @@ def calibrate(
     =========== ========================================= =============================
     calibration scale * unit                              offset
     =========== ========================================= =============================
-    absmax      max |x| / code_max                        0
+    absmax      max abs(x) / code_max                     0
     minmax      (max x - min x) / (code_max - code_min)   so that min x is code_min
     rms         4 * sqrt(mean x^2) / code_max             0
     =========== ========================================= =============================

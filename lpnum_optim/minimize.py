@@ -93,7 +93,7 @@ def minimize(
         for the fixed grids 1.25 times the largest coordinate after 5 epochs of full-precision SVRG (not counted in the
         passes of the history).
     mu : float, optional
-        For "halp": the rule of the paper, scale = |full gradient|_2 / mu / (2^(bits-1) - 1), in place of "auto".
+        For "halp": the rule of the paper, ``scale = |full gradient|_2 / mu / (2^(bits-1) - 1)``, in place of "auto".
     tol : float
         Stop when the Euclidean norm of the full gradient is at most `tol` (absolute, like ``gtol`` in SciPy).
     x0 : array of shape (n_features,), optional

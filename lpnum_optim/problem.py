@@ -125,7 +125,7 @@ class FiniteSum:
 
     @cached_property
     def lipschitz(self) -> float:
-        """L = max_i l''_max |x_i|^2 + l2: a Lipschitz constant of every gradient of f_i."""
+        """L = max_i l''_max ``|x_i|^2`` + l2: a Lipschitz constant of every gradient of f_i."""
         rows, step = self.kernel_data
         largest = 0.0
         block = max(1, 1_000_000 // self.n_features)

@@ -57,7 +57,7 @@ class Given:
 
 
 def paper_rule(mu: float, bits: int) -> Given:
-    r"""The rule of the HALP paper: the end of the grid lies at |full gradient| / mu.
+    r"""The rule of the HALP paper: the end of the grid lies at ``|full gradient| / mu``.
 
     .. math:: \delta_k = \frac{\|\nabla f(\tilde w_k)\|_2}{\mu \, (2^{b-1} - 1)}
 
@@ -77,12 +77,12 @@ class Automatic:
     directions, so it is learned from what the grid saw:
 
     1. An epoch is divided into `SEGMENTS` runs of steps. The first epoch begins with a range that no coordinate can
-       leave by the gradient alone (step_size * steps * |gradient|_inf). Between runs the grid is halved while the
+       leave by the gradient alone (``step_size * steps * |gradient|_inf``). Between runs the grid is halved while the
        largest code uses less than `NARROW` of it and doubled when it uses more than `WIDE`. So the first epoch needs no
        more bits than the others.
-    2. Afterwards rho = margin * (largest |z| seen) / |gradient|_inf, at most halved from epoch to epoch. The margin is
-       a little below 1: a few clipped coordinates cost less than the coarser rounding of all others. Wider formats have
-       levels to spare and take a wider margin.
+    2. Afterwards ``rho = margin * (largest |z| seen) / |gradient|_inf``, at most halved from epoch to epoch. The margin
+       is a little below 1: a few clipped coordinates cost less than the coarser rounding of all others. Wider formats
+       have levels to spare and take a wider margin.
     3. In later epochs the grid is widened by `WIDEN` for the rest of the epoch where more than `CROWDED` of the
        coordinates sit at an end, or one of them sits there after `STUCK` runs in a row: a few coordinates that touch
        the end now and then do no harm, but one that is held back all the time holds back everything.
@@ -113,7 +113,7 @@ class Automatic:
         return bool(np.isinf(self.ratio))
 
     def start(self, state: Any) -> float:
-        """Range rho * |gradient|_inf, as the distance of neighboring values."""
+        """Range ``rho * |gradient|_inf``, as the distance of neighboring values."""
         self.unit = float(np.max(np.abs(state.gradient)))
         self.best = min(self.best, state.grad_norm)
         ratio = self.reach / self.SEGMENTS if self.learning else self.ratio

@@ -64,6 +64,14 @@ def test_benchmark_names_its_parameters(benchmark: type) -> None:
     assert len(names) == len(combinations(benchmark)[0])
 
 
+def test_documentation_states_the_bounds_of_the_ratios() -> None:
+    ratios = importlib.import_module("benchmarks.ratios")
+    products = importlib.import_module("benchmarks.bench_linalg").PRODUCTS_PER_NUMPY
+    text = (ROOT / "docs/performance.md").read_text()
+    for _, what, avx512, avx2 in (*ratios.FLOATS_PER_MEMCPY, *(row for row in products if row[2])):
+        assert f"| {what} | {avx512:g} | {f'{avx2:g} ' if avx2 else ''}|" in text
+
+
 def test_alternating_measurement_finds_a_known_ratio() -> None:
     from benchmarks.timing import alternate
 

@@ -142,6 +142,18 @@ def test_the_machine_check_parses_on_the_interpreters_it_turns_away() -> None:
     assert not re.search(r"""\bf["']|->|:=|^from __future__|print\s""", source, flags=re.M)
 
 
+def test_every_public_name_is_in_the_reference() -> None:
+    text = (ROOT / "docs/api.rst").read_text()
+    own, trained = text.split(".. currentmodule:: lpnum_optim")
+    for name in (*importlib.import_module("lpnum").__all__, "linalg", "testing"):
+        assert re.search(rf"\b{name}\b", own), name
+    for module in ("formats", "linalg", "plotting", "random", "scaling", "testing"):
+        for name in importlib.import_module(f"lpnum.{module}").__all__:
+            assert re.search(rf"^   ({module}\.)?{name}$", own, flags=re.M) or name.isupper(), f"{module}.{name}"
+    for name in importlib.import_module("lpnum_optim").__all__:
+        assert re.search(rf"^   {name}$|``{name}``", trained, flags=re.M), name
+
+
 # --- the package -----------------------------------------------------------------------------------------------------
 
 

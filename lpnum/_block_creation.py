@@ -23,7 +23,7 @@ def from_values(
     scale: Any = None,
     offset: Any = None,
     axis: Any = None,
-    calibration: str = "absmax",
+    calibration: str | None = None,
     rounding: str | None = None,
     overflow: str | None = None,
     rng: Any = None,
@@ -31,7 +31,7 @@ def from_values(
 ) -> BlockArray:
     """`lpnum.array` for block formats: `scale` is the tensor scale, blocks run along `axis` (the last by default)."""
     where = "lpnum.array"
-    if offset is not None or calibration != "absmax":
+    if offset is not None or calibration not in (None, "absmax"):
         raise ValueError(f"{where}: {fmt!r} has no offset, and its scales follow the largest magnitudes of the blocks")
     values = _block_codec.as_values(obj, where)
     if values.ndim == 0:

@@ -140,6 +140,8 @@ def _exact_affine(ufunc: Any, a: Any, b: Any) -> LPArray | None:
         if fast is not None:
             return fast
     if not np.isfinite(v).all() or (ufunc is np.divide and (v == 0).any()):
+        if isinstance(x.format, FloatFormat) and x.format.nan_code is not None:
+            return None
         raise ValueError(
             f"np.{ufunc.__name__}: the plain operand holds {'zero, ' if ufunc is np.divide else ''}NaN or infinity, "
             f"and {x.format!r} has no code for the result; use x.dequantize() for float arithmetic"

@@ -40,7 +40,7 @@ def array(
     scale: Any = None,
     offset: Any = None,
     axis: int | tuple[int, ...] | None = None,
-    calibration: str = "absmax",
+    calibration: str | None = None,
     rounding: str | None = None,
     overflow: str | None = None,
     rng: Any = None,
@@ -61,8 +61,9 @@ def array(
         Value of code 0; default 0, or chosen by ``calibration="minmax"``.
     axis : int or tuple of int, optional
         Axes along which scale and offset are chosen separately (per channel).
-    calibration : {"absmax", "minmax", "rms"}
-        How the scale is chosen; see `lpnum.scaling.calibrate`.
+    calibration : {"absmax", "minmax", "rms"}, optional
+        How the scale is chosen, see `lpnum.scaling.calibrate`; "absmax" if not given, except that formats that carry
+        their own range then get scale 1.
     rounding, overflow : str, optional
         Used now, and kept by the array for later in-place operations.
     rng : int, CounterRNG or numpy.random.Generator, optional
@@ -112,7 +113,7 @@ def array(
 
 
 def _choose_grid(
-    values: np.ndarray, fmt: Format, scale: Any, offset: Any, axis: Any, calibration: str, nan: float | None
+    values: np.ndarray, fmt: Format, scale: Any, offset: Any, axis: Any, calibration: str | None, nan: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale and offset as metadata: given by the caller, or chosen from the values."""
     if axis is not None:
@@ -121,12 +122,12 @@ def _choose_grid(
         offset = grid.as_metadata(offset, values.shape, "offset")
     if scale is not None:
         scale = grid.as_metadata(scale, values.shape, "scale", positive=True)
-    elif not fmt.calibrated:
+    elif not fmt.calibrated and calibration is None:
         scale = np.array(1.0)
     else:
         if nan is not None:
             values = np.where(np.isnan(values), np.asarray(nan, values.dtype), values)
-        scale, offset = map(np.asarray, calibrate(values, fmt, calibration, axis, offset))
+        scale, offset = map(np.asarray, calibrate(values, fmt, calibration or "absmax", axis, offset))
     return scale, np.array(0.0) if offset is None else offset
 
 

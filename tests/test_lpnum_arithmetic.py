@@ -483,3 +483,14 @@ def test_in_place_stochastic_updates_are_unbiased_where_nearest_freezes():
         moving += 0.1
     assert not frozen.codes.any()
     assert abs(moving.mean() - 1.0) < 5 * np.sqrt(10 * 0.09 / n)
+
+
+def test_a_float_divided_by_zero_is_what_the_format_has_for_it():
+    x = lpnum.array([1.0, -2.0, 0.0], dtype=lpnum.float8_e5m2)
+    with lpnum.context(overflow="ieee"):
+        np.testing.assert_array_equal(np.asarray(x / 0.0), [np.inf, -np.inf, np.nan])
+        np.testing.assert_array_equal(np.asarray(x * np.inf), [np.inf, -np.inf, np.nan])
+        np.testing.assert_array_equal(np.asarray(x / [1.0, 0.0, 2.0]), [1.0, -np.inf, 0.0])
+    np.testing.assert_array_equal(np.asarray(x / 0.0), [57344.0, -57344.0, np.nan])  # clamp
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        lpnum.ones(2, dtype=lpnum.float4_e2m1fn) / 0.0

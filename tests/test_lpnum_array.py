@@ -394,3 +394,11 @@ def test_in_place_updates_allocate_a_fixed_amount(rounding):
 
     peak, _ = traced_peak(update)
     assert peak < 16_384
+
+
+def test_a_float_is_calibrated_only_if_that_is_asked_for():
+    values = np.array([1e-4, -3e-3, 2e-3])
+    assert lpnum.array(values, dtype=lpnum.float8_e4m3fn).scale == 1.0
+    x = lpnum.array(values, dtype=lpnum.float8_e4m3fn, calibration="absmax")
+    assert x.scale == 3e-3 / 448
+    np.testing.assert_allclose(np.asarray(x), values, rtol=2**-4)

@@ -90,11 +90,25 @@ def _row(fmt: Format) -> tuple[str, ...]:
 
 def format_table(chosen: Iterable[Format] | None = None) -> str:
     """Formats (default: all named ones), one per line, under one line of headings; "-" for what there is not."""
-    rows = [HEADER, *map(_row, formats.named().values() if chosen is None else chosen)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEADER))]
-    aligned = ("<", ">", ">", ">", ">", ">", "<")
+    return _aligned([HEADER, *map(_row, formats.named().values() if chosen is None else chosen)], "<>>>>><")
+
+
+def block_table() -> str:
+    """The named block formats, one per line; the bits are those of an element with its share of the block's scale."""
+    rows: list[tuple[str, ...]] = [
+        ("block format", "bits", "elements", "block", "scales", "scale rounding", "tensor scale")
+    ]
+    for name, fmt in formats.named_blocks().items():
+        element, scale = (part.name for part in (fmt.element, fmt.scale_format))
+        tensor = "float32" if fmt.tensor_scale else "-"
+        rows.append((name, f"{fmt.bits_per_element:g}", element, str(fmt.block), scale, fmt.scale_rounding, tensor))
+    return _aligned(rows, "<><><<<")
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], sides: str) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, aligned, widths, strict=True)).rstrip()
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
         for row in rows
     )
 

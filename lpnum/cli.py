@@ -94,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _formats(options: argparse.Namespace) -> None:
     print(_listing.format_table(options.format or None))
+    if not options.format:
+        print(f"\n{_listing.block_table()}")
 
 
 def _show(options: argparse.Namespace) -> None:

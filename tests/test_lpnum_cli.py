@@ -29,15 +29,21 @@ def lines_of(capsys: Any, *arguments: str) -> list[str]:
 # ---- formats ---------------------------------------------------------------------------------------------------------
 
 
-def test_formats_lists_every_named_format(capsys):
+def table_of_formats(capsys):
+    """The lines of the first table that ``formats`` prints; block formats follow after an empty line."""
     lines = lines_of(capsys, "formats")
+    return lines[: lines.index("")]
+
+
+def test_formats_lists_every_named_format(capsys):
+    lines = table_of_formats(capsys)
     assert [line.split()[0] for line in lines[1:]] == list(lpnum.formats.named())
     row = next(line for line in lines if line.startswith("float8_e4m3fn "))
     assert row.split() == ["float8_e4m3fn", "8", "448", "0.015625", "0.00195312", "0.125", "NaN,", "-0"]
 
 
 def test_the_numbers_of_the_table_are_those_of_all_values(capsys):
-    for line in lines_of(capsys, "formats")[1:]:
+    for line in table_of_formats(capsys)[1:]:
         name, width, largest, normal, subnormal, eps = line.split()[:6]
         fmt = lpnum.format(name)
         values = lpnum.decode(fmt.all_codes(), fmt, np.float64)
@@ -95,6 +101,19 @@ def test_an_unknown_format_ends_with_code_2_and_what_is_wrong(text, message, cap
             main(command)
         assert failed.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_formats_lists_the_block_formats_below_the_others(capsys):
+    assert main(["formats"]) == 0
+    single, blocks = capsys.readouterr().out.rstrip("\n").split("\n\n")
+    assert single == format_table()
+    rows = [line.split() for line in blocks.splitlines()[1:]]
+    assert [row[0] for row in rows] == list(lpnum.formats.named_blocks())
+    for name, each, element, block, scale, rounding, _ in rows:
+        fmt = lpnum.format(name)
+        assert (float(each), int(block), rounding) == (fmt.bits_per_element, fmt.block, fmt.scale_rounding)
+        assert scale == fmt.scale_format.name
+        assert element == fmt.element.name
 
 
 def test_the_page_on_formats_shows_the_table_that_the_command_prints():

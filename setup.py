@@ -24,6 +24,10 @@ else:
     if os.environ.get("LPNUM_DEBUG"):
         compile_args += ["-g", "-fno-omit-frame-pointer"]
         link_args = []
+    if os.environ.get("LPNUM_SANITIZE"):  # see tools/sanitize.py; -O1 is enough: the intrinsics are in the source
+        sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        compile_args += ["-O1", "-g1", "-fno-omit-frame-pointer", *sanitizers]
+        link_args = sanitizers
 
 
 def extension(name: str, folder: str) -> Extension:

@@ -99,6 +99,8 @@ def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     if method != "__call__" or function.nout != 1 or isinstance(out, tuple):
         raise _refusal(function.__name__ if method == "__call__" else f"{function.__name__}.{method}")
     where = kwargs.pop("where", True)
+    if isinstance(where, BlockArray | LPArray):
+        raise TypeError(f"{name}: where= must be a boolean array, not {type(where).__name__}")
     dtype = kwargs.pop("dtype", None)
     for ignored in ("casting", "order", "subok"):
         kwargs.pop(ignored, None)

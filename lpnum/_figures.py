@@ -23,6 +23,8 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 def figure_axes(ax: Any, width: float, height: float) -> Any:
     """The Axes given, or those of a new figure of pyplot, which a notebook shows."""
     if ax is not None:
+        if not hasattr(ax, "axhline"):
+            raise TypeError(f"lpnum.plotting: expected matplotlib Axes, not {type(ax).__name__}")
         return ax
     pyplot = optional_import("matplotlib.pyplot", "plot", "lpnum.plotting")
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1]

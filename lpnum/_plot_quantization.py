@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum._figures import BOUND, NORMAL, SUBNORMAL
+from lpnum._figures import BOUND, NORMAL, SUBNORMAL, figure_axes
 from lpnum._optional import optional_import
 from lpnum.array import LPArray
 
@@ -47,6 +47,8 @@ def quantization(values: Any, x: LPArray, axes: Any = None) -> Any:
     >>> int(sum(bar.get_height() for bar in right.patches))
     1000
     """
+    if not isinstance(x, LPArray):
+        raise TypeError(f"quantization: expected values and an LPArray of them, not {type(x).__name__}")
     plain = np.asarray(values, dtype=np.float64)
     if plain.shape != x.shape:
         raise ValueError(f"quantization: values of shape {plain.shape}, but x has shape {x.shape}")
@@ -73,7 +75,7 @@ def draw_quantization(histograms: Histograms, x: LPArray, axes: Any = None) -> A
     if axes is None:
         pyplot = optional_import("matplotlib.pyplot", "plot", "lpnum.plotting")
         axes = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")[1]
-    left, right = axes
+    left, right = (figure_axes(ax, 5, 3.8) for ax in axes)
     for ax, (counts, edges), name in ((left, histograms.values, "value"), (right, histograms.errors, "error")):
         ax.bar(edges[:-1], counts, np.diff(edges), align="edge", color=NORMAL if ax is left else SUBNORMAL, alpha=0.75)
         if counts.any():

@@ -90,6 +90,8 @@ def ufunc_of_others(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwarg
     TypeError
         If there is nobody else to ask.
     """
+    if _is_ours(kwargs.get("where")):
+        raise TypeError(f"np.{ufunc.__name__}: where= must be a boolean array, not {type(kwargs['where']).__name__}")
     if register_with_dask():
         return getattr(ufunc, method)(*inputs, **kwargs)
     if _is_ours(kwargs.get("out", (None,))[0]) and any(
@@ -110,7 +112,7 @@ def ufunc_of_others(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwarg
     if ufunc in _EQUALITIES and method == "__call__" and not sparse and not kwargs:
         return _EQUALITIES[ufunc](*map(_plain, inputs))
     way = "use the dense array S.toarray()" if sparse else "convert it (float, np.asarray), or use x.dequantize()"
-    mine = next(type(x).__name__ for x in inputs if _is_ours(x))
+    mine = next(type(x).__name__ for x in (*inputs, *kwargs.get("out", ())) if _is_ours(x))
     raise TypeError(f"np.{ufunc.__name__}: no operation of {mine} with {_name(strangers[0])}; {way}")
 
 

@@ -70,6 +70,8 @@ def store(result: Any, out: Any) -> Any:
     """`result`, or `out` with the result written to it."""
     if out is None:
         return result
+    if not isinstance(out, LPArray | np.ndarray):
+        raise TypeError(f"out= must be an array, not {type(out).__name__}")
     if out.shape != np.shape(result):
         raise ValueError(f"output array has shape {out.shape}, the result {np.shape(result)}")
     if isinstance(out, LPArray):

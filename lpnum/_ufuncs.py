@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from lpnum import _ordering, _plans, _result_grid, _tables, codec, grid, linalg
-from lpnum._protocols import is_ndarray
+from lpnum._protocols import LibraryProtocols, is_ndarray
 from lpnum._ufunc_call import ARITHMETIC, Elementwise, by_table, call, decoded, kind_of, plain_input, refusal
 from lpnum.array import LPArray
 
@@ -52,8 +52,8 @@ def dispatch(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     out = kwargs.pop("out", None)
     if isinstance(out, tuple) and len(out) == 1:
         out = out[0]
-    if isinstance(kwargs.get("where"), LPArray):
-        raise TypeError(f"np.{ufunc.__name__}: where= must be a boolean array, not an LPArray")
+    if isinstance(kwargs.get("where"), LibraryProtocols):
+        raise TypeError(f"np.{ufunc.__name__}: where= must be a boolean array, not {type(kwargs['where']).__name__}")
     if method in ("reduce", "accumulate", "reduceat"):
         return _reduce(ufunc, method, inputs, out, kwargs)
     if ufunc.signature is not None:  # matmul, vecdot, ...

@@ -179,6 +179,8 @@ def quantize(values: Any, dtype: Any = fixed8, *, out: LPArray | None = None, **
 
 def dequantize(x: LPArray, dtype: Any = None) -> np.ndarray:
     """The values of an LPArray as a plain array; ``x.dequantize(dtype)``."""
+    if not isinstance(x, LPArray | BlockArray):
+        raise TypeError(f"lpnum.dequantize: expected an LPArray or a BlockArray, not {type(x).__name__}")
     return x.dequantize(dtype)
 
 

@@ -277,6 +277,7 @@ def promote(a: Format, b: Format) -> Format:
     >>> promote(lpnum.fixed8, lpnum.ufixed16)
     lpnum.fixed16
     """
+    a, b = format(a), format(b)
     if a == b:
         return a
     if isinstance(a, FixedFormat) and isinstance(b, FixedFormat):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum.formats import FloatFormat, Format
+from lpnum.formats import FixedFormat, FloatFormat, Format, format
 from lpnum.rounding import one_of
 
 __all__ = ["CALIBRATIONS", "calibrate", "cover"]
@@ -61,6 +61,9 @@ def calibrate(
     negative codes: "absmax" and "rms" there serve data without negative values, and raise if there is any.
     """
     one_of(calibration, CALIBRATIONS, "calibration")
+    fmt, values = _format_of_numbers(fmt, "lpnum.scaling.calibrate"), np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"lpnum.scaling.calibrate: values must be real numbers, not {values.dtype}")
     reduced = reduced_axes(values.ndim, axis)
     centered = values if offset is None else values - np.asarray(offset)
     if values.size == 0:
@@ -140,6 +143,14 @@ def reduced_axes(ndim: int, axis: int | tuple[int, ...] | None) -> list[int]:
     return [k for k in range(ndim) if k not in kept]
 
 
+def _format_of_numbers(fmt: Any, where: str) -> Format:
+    """The format, or the one of a name; not that of a block."""
+    found = format(fmt)
+    if not isinstance(found, FixedFormat | FloatFormat):
+        raise TypeError(f"{where}: {found!r} has a scale in each block; take its element format")
+    return found
+
+
 def cover(low: Any, high: Any, fmt: Format) -> tuple[Any, Any]:
     """Smallest grid of a format that contains ``[low, high]``, with 0 a value of it if 0 lies inside.
 
@@ -162,6 +173,7 @@ def cover(low: Any, high: Any, fmt: Format) -> tuple[Any, Any]:
     >>> cover(-2.0, 896.0, lpnum.float8_e4m3fn)
     (2.0, 0.0)
     """
+    fmt = _format_of_numbers(fmt, "lpnum.scaling.cover")
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
     if isinstance(fmt, FloatFormat):
         reach = np.maximum(np.abs(low), np.abs(high)) / fmt.max

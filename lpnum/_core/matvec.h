@@ -223,21 +223,21 @@ static void halves_by_columns(const lpnum_matvec *x, const digits *d, const int1
 }
 
 #if LPNUM_X86 && LPNUM_LEVEL == 2
-/* Sums of the lanes of four vectors of int32, added to sums[r][0]. */
-static inline void add_lanes(__m512i a, __m512i b, __m512i c, __m512i d, int64_t (*sums)[DIGITS_MAX]) {
+/* Sums of the lanes of four vectors of int32, added to sums[r * DIGITS_MAX]. */
+static inline void add_lanes(__m512i a, __m512i b, __m512i c, __m512i d, int64_t *sums) {
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
     int32_t four[4];
     _mm_storeu_si128((__m128i *)four, _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
-    for (int r = 0; r < 4; r++) sums[r][0] += four[r];
+    for (int r = 0; r < 4; r++) sums[r * DIGITS_MAX] += four[r];
 }
 
 /* Four rows, `count` planes, while the rows `ahead` bytes further come from memory; k from begin to end (at most
  * MATVEC_CHUNK codes, which keeps the sum of all lanes in range). */
 GEMM_INLINE void byte_rows(const char *const row[4], ptrdiff_t ahead, __m512i flip, size_t begin, size_t end,
-                           const int8_t *planes, size_t pitch, int64_t (*sums)[DIGITS_MAX], const int count) {
+                           const int8_t *planes, size_t pitch, int64_t *sums, const int count) {
     __m512i total[4][6];
     GEMM_UNROLL for (int r = 0; r < 4; r++) GEMM_UNROLL for (int p = 0; p < count; p++) total[r][p] = _mm512_setzero_si512();
     for (size_t k = begin; k < end; k += 64) {
@@ -256,7 +256,7 @@ GEMM_INLINE void byte_rows(const char *const row[4], ptrdiff_t ahead, __m512i fl
         }
     }
     GEMM_UNROLL for (int p = 0; p < count; p++)
-        add_lanes(total[0][p], total[1][p], total[2][p], total[3][p], (int64_t(*)[DIGITS_MAX]) & sums[0][p]);
+        add_lanes(total[0][p], total[1][p], total[2][p], total[3][p], sums + p);
 }
 
 static void bytes_by_rows(const lpnum_matvec *x, const digits *d, const int8_t *planes, int bias) {
@@ -264,13 +264,13 @@ static void bytes_by_rows(const lpnum_matvec *x, const digits *d, const int8_t *
     const int most = group_of(d->count, 6);
     for (size_t i = 0; i < x->m; i += 4) {
         const char *row[4];
-        int64_t sums[4][DIGITS_MAX] = {{0}};
+        int64_t sums[4 * DIGITS_MAX] = {0};
         for (size_t r = 0; r < 4; r++) row[r] = x->a.data + (ptrdiff_t)(i + r < x->m ? i + r : x->m - 1) * x->a.stride;
         for (size_t k = 0; k < x->k; k += MATVEC_CHUNK) {
             const size_t end = x->k - k < MATVEC_CHUNK ? x->k : k + MATVEC_CHUNK;
             for (int p = 0; p < d->count; p += most) {
                 const int8_t *plane = planes + (size_t)p * d->pitch;
-                int64_t(*at)[DIGITS_MAX] = (int64_t(*)[DIGITS_MAX]) & sums[0][p];
+                int64_t *at = sums + p;
                 switch (d->count - p < most ? d->count - p : most) {
                 case 1: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 1); break;
                 case 2: byte_rows(row, p == 0 ? 4 * x->a.stride : 0, flip, k, end, plane, d->pitch, at, 2); break;
@@ -281,7 +281,7 @@ static void bytes_by_rows(const lpnum_matvec *x, const digits *d, const int8_t *
                 }
             }
         }
-        for (size_t r = 0; r < 4 && i + r < x->m; r++) x->out[i + r] = digits_value(d, sums[r], 1, bias);
+        for (size_t r = 0; r < 4 && i + r < x->m; r++) x->out[i + r] = digits_value(d, sums + r * DIGITS_MAX, 1, bias);
     }
 }
 

@@ -13,13 +13,14 @@ SOURCES := $(wildcard lpnum/_core/*.pyx lpnum/_core/*.pxd lpnum/_core/*.h lpnum_
     lpnum_optim/_core/*.pxd lpnum_optim/_core/*.h)
 # Cython writes NAME.c beside NAME.pyx: a product, although it ends like a source.
 GENERATED := $(patsubst %.pyx,%.c,$(filter %.pyx,$(SOURCES)))
+COMPILED = lpnum._core.kernels lpnum_optim._core.epochs
 SOURCES += $(filter-out $(GENERATED),$(wildcard lpnum/_core/*.c lpnum_optim/_core/*.c))
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
 # pip and the compiler write into one environment: with `make -j` the steps still go one after the other.
 .NOTPARALLEL:
-.PHONY: help demo test test-all check bench bench-quick docs clean FORCE
+.PHONY: help demo test test-all check sanitize bench bench-quick docs clean FORCE
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,13 +36,19 @@ test: $(VENV)/stamp-build $(VENV)/stamp-with-optim,test ## run the tests (parts 
 test-all: $(VENV)/stamp-build $(VENV)/stamp-with-all,test ## run slow tests too, with every optional extra installed
 	@$(PY) -m pytest -m "not long" $(ARGS)
 
-# About 20 minutes of one processor: a quarter are 20,000,000 bit patterns per 8-bit float format, each in every rounding
+# About 25 minutes of one processor: a quarter are 20,000,000 bit patterns per 8-bit float format, each in every rounding
 # mode, policy and SIMD level. Every test ends within a minute; the slowest are listed, so that it stays that way.
-check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test ## lint, check types, and test at length: all tests, 20 seeds, random examples
+check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test ## lint, check types and stubs, sanitize, and test at length: all tests, 20 seeds, random examples
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(PY) -m mypy.stubtest --concise --ignore-disjoint-bases --allowlist tools/stubtest_allowlist.txt $(COMPILED)
+	@$(PY) tools/sanitize.py
 	@$(PY) -m pytest -m "" --seeds 20 --hypothesis-profile long --durations 15 $(ARGS)
+
+# A build of its own in build/sanitize; make sanitize ARGS="-k codec" runs fewer tests.
+sanitize: $(VENV)/stamp-build $(VENV)/stamp-with-optim,test ## run tests of the C kernels under AddressSanitizer and UBSan
+	@$(PY) tools/sanitize.py $(ARGS)
 
 # The floating-point baselines must run at their best: an OpenBLAS kernel pinned in the environment is released here.
 bench: $(VENV)/stamp-build $(VENV)/stamp-with-optim ## print the speed ratios with their targets

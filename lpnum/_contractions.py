@@ -119,6 +119,8 @@ def deliver(result: Any, out: Any) -> Any:
         (out,) = out
     if out is None:
         return result
+    if not isinstance(out, LPArray | np.ndarray):
+        raise TypeError(f"out: must be an array, not {type(out).__name__}")
     if out.shape != np.shape(result):
         raise ValueError(f"out: shape {out.shape}, but the result has shape {np.shape(result)}")
     if isinstance(out, LPArray):

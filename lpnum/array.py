@@ -235,7 +235,8 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
     def same_grid(self, other: LPArray) -> bool:
         """Whether format, scale and offset are equal."""
         return (
-            self.format == other.format
+            isinstance(other, LPArray)
+            and self.format == other.format
             and grid.same(self._scale, other._scale)
             and grid.same(self._offset, other._offset)
         )

@@ -41,7 +41,8 @@ def as_float_array(values: Any, where: str, *, to_odd: bool = False) -> np.ndarr
         return array
     kind = array.dtype.kind
     if array.dtype == np.float16 and array.dtype.isnative:
-        return decode_operand(unscaled(array.view(np.uint16), formats.format("float16")), np.float32)
+        bits = np.require(array, requirements="A").view(np.uint16)
+        return decode_operand(unscaled(bits, formats.format("float16")), np.float32)
     if kind == "f":
         wanted = np.float32 if array.dtype.itemsize <= 4 else np.float64
     elif kind in "biu":

@@ -190,6 +190,10 @@ cdef class Format:
                  int magnitude_mask=0, int sign_mask=0, int finite_max=0, int inf_code=-1, int nan_code=-1,
                  bint negative_zero=False, bint zero=True):
         cdef int code
+        if not (-32768 <= code_min <= code_max <= 65535 and 0 <= mantissa_bits <= 15 and -1022 <= min_exponent <= 1023
+                and 0 <= magnitude_mask <= 65535 and 0 <= sign_mask <= 32768 and 0 <= finite_max <= 65535
+                and -1 <= inf_code <= 65535 and -1 <= nan_code <= 65535 and (code_min >= 0 or not is_float)):
+            raise ValueError("Format: no number format of up to 16 bits has these fields")
         self.c.code_min, self.c.code_max, self.c.is_float = code_min, code_max, is_float
         self.c.mantissa_bits, self.c.min_exponent = mantissa_bits, min_exponent
         self.c.magnitude_mask, self.c.sign_mask, self.c.finite_max = magnitude_mask, sign_mask, finite_max
@@ -219,6 +223,19 @@ cdef struct Operand:
 cdef int take(Operand *x, object array, int flags) except -1:
     PyObject_GetBuffer(array, &x.views[x.held], flags)
     x.held += 1
+    return check_alignment(&x.views[x.held - 1])
+
+
+cdef int check_alignment(Py_buffer *view) except -1:
+    """Elements at their natural alignment: C allows no other, and compilers make vectors of it."""
+    cdef int k
+    cdef size_t bits = <size_t>view.buf
+    for k in range(view.ndim):
+        if view.shape[k] == 0:
+            return 0
+        bits |= <size_t>view.strides[k] if view.shape[k] > 1 else 0
+    if bits % <size_t>view.itemsize:
+        raise ValueError("lpnum kernels take aligned buffers; use np.require(array, requirements='A')")
     return 0
 
 
@@ -237,6 +254,10 @@ cdef int set_codes(Operand *x, object source, bint writable) except -1:
     if x.c.dtype > 3:
         raise TypeError("codes must be integers")
     format = source[3]
+    if format is None:
+        raise TypeError("codes need a Format")
+    if format.c.is_float and x.c.dtype != (1 if format.c.values != NULL else 3):
+        raise TypeError("codes of floats must be uint8, or uint16 for more than 8 bits")
     x.c.format = &format.c
     return 0
 
@@ -268,6 +289,17 @@ cdef int set_operand(Operand *x, object source, bint writable, int ndim, const p
     return 0
 
 
+cdef int set_policy(lpnum_policy *policy, int rounding, int overflow, int random_bits, uint64_t seed, uint64_t stream,
+                    bint count) except -1:
+    if not (0 <= rounding <= 5 and 0 <= overflow <= 3 and 1 <= random_bits <= 32):
+        raise ValueError(f"no rounding {rounding}, overflow {overflow} with {random_bits} random bits")
+    policy.rounding, policy.overflow, policy.random_bits = rounding, overflow, random_bits
+    policy.seed, policy.stream, policy.count = seed, stream, count
+    policy.has_nan_code = policy.nan_code = policy.dry_run = 0
+    policy.first_index = 0
+    return 0
+
+
 def elementwise(int op, object a, object b, object out, int rounding=0, int overflow=0, int random_bits=16,
                 uint64_t seed=0, uint64_t stream=0, object nan_code=None, bint count=False, bint dry_run=False,
                 uint64_t first_index=0):
@@ -282,6 +314,8 @@ def elementwise(int op, object a, object b, object out, int rounding=0, int over
     cdef int k, i, status, n_in = 1 if b is None else 2
     cdef int ndim
     cdef ptrdiff_t *shape
+    if not (op == 0 if b is None else 1 <= op <= 4):
+        raise ValueError(f"elementwise: no operation {op} of {n_in} operands")
     for i in range(3):
         operands[i].held = 0
     try:
@@ -293,11 +327,9 @@ def elementwise(int op, object a, object b, object out, int rounding=0, int over
             set_operand(&operands[1], b, False, ndim, shape)
         for i in range(2):
             inputs[i] = &operands[i].c
-        policy.rounding, policy.overflow, policy.random_bits = rounding, overflow, random_bits
-        policy.seed, policy.stream = seed, stream
+        set_policy(&policy, rounding, overflow, random_bits, seed, stream, count)
         policy.has_nan_code, policy.nan_code = nan_code is not None, 0 if nan_code is None else nan_code
-        policy.count, policy.dry_run = count, dry_run
-        policy.first_index = first_index
+        policy.dry_run, policy.first_index = dry_run, first_index
         events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
         events.first_overflow = events.first_invalid = -1
         with nogil:
@@ -329,6 +361,7 @@ cdef class Contiguous:
         PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
         self.held = True
         self.dtype = dtype_of(&self.view)
+        check_alignment(&self.view)
         self.size = self.view.len // self.view.itemsize
         expected = self.view.itemsize
         for k in range(self.view.ndim - 1, -1, -1):
@@ -376,8 +409,8 @@ def map8_pairs(object a, object b, object table, object out):
                            <unsigned char *>r.view.buf, p.size)
 
 
-def float_pairs(int op, object a, object b, object table, object out, Format format_a, Format format_b, Format format_out,
-                int overflow):
+def float_pairs(int op, object a, object b, object table, object out, Format format_a not None,
+                Format format_b not None, Format format_out not None, int overflow):
     """``out = op(a, b)`` of contiguous 8-bit floats at scale 1, see float_pairs.h; False, with nothing done, if it cannot."""
     cdef Contiguous p = Contiguous(), q = Contiguous(), t = Contiguous(), r = Contiguous()
     cdef bint done
@@ -490,8 +523,8 @@ cdef class BlockFormat:
     def __init__(self, Format element not None, Format scale not None, *, size_t block, bint packed, double unit,
                  double largest, bint power_of_two, int shift, int tie, int64_t threshold, bint scale_up, bint single, object values):
         cdef int k
-        if block < 1 or scale.c.values == NULL or len(values) > 256 or element.c.code_max > 255:
-            raise ValueError("BlockFormat takes elements and scales of at most 8 bits, and blocks of at least one")
+        if block < 1 or scale.c.values == NULL or len(values) > 256 or element.c.code_max > 255 or (packed and block % 2):
+            raise ValueError("BlockFormat takes elements and scales of at most 8 bits, and blocks of at least one (packed: two)")
         self.element, self.scale = element, scale
         self.c.element, self.c.scale, self.c.block, self.c.packed = &element.c, &scale.c, block, packed
         self.c.unit, self.c.largest, self.c.power_of_two = unit, largest, power_of_two
@@ -503,6 +536,8 @@ cdef class BlockFormat:
 
     cdef size_t blocks(self, Contiguous floats, Contiguous codes, Contiguous scales) except? -1:
         """Number of blocks, the same in all three buffers."""
+        if self.c.block == 0:
+            raise ValueError("BlockFormat without __init__")
         if floats.dtype < 4:
             raise TypeError("float32 or float64 expected")
         if codes.view.itemsize != 1 or scales.view.itemsize != 1:
@@ -527,14 +562,11 @@ def quantize_blocks(BlockFormat fmt not None, object values, double tensor_scale
     c.take(codes, True)
     s.take(scales, True)
     n_blocks = fmt.blocks(x, c, s)
+    set_policy(&policy, rounding, overflow, random_bits, seed, stream, count)
     if fmt.c.packed:
         work = <unsigned char *>malloc(fmt.c.block if fmt.c.block > 1024 else 1024)
         if work == NULL:
             raise MemoryError()
-    policy.rounding, policy.overflow, policy.random_bits = rounding, overflow, random_bits
-    policy.seed, policy.stream, policy.first_index = seed, stream, 0
-    policy.has_nan_code, policy.nan_code = 0, 0
-    policy.count, policy.dry_run = count, 0
     events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
     events.first_overflow = events.first_invalid = -1
     with nogil:
@@ -572,7 +604,7 @@ cdef class Buffer:
         self.held = True
         if self.view.ndim != ndim:
             raise ValueError(f"a buffer of {ndim} dimensions is needed here, not {self.view.ndim}")
-        return 0
+        return check_alignment(&self.view)
 
     cdef int take_codes(self, object array, lpnum_matrix *matrix) except -1:
         """A matrix of codes whose second axis is contracted."""
@@ -701,6 +733,10 @@ def matvec(object a, object v, object out, object workspace):
     vector.take(v, False)
     result.take(out, True)
     p.m, p.k = codes.view.shape[0], codes.view.shape[1]
+    if p.k <= 1:  # strides of no meaning
+        p.a.k_stride = codes.view.itemsize
+    if p.m <= 1:
+        p.a.stride = codes.view.itemsize
     if vector.dtype != 5 or result.dtype != 5 or vector.size != p.k or result.size != p.m:
         raise ValueError("matvec takes float64 of the matrix's lengths")
     if p.m > 1 and p.k > 1 and p.a.stride != codes.view.itemsize and p.a.k_stride != codes.view.itemsize:

@@ -91,6 +91,8 @@ def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     if any(not _known(x) for x in inputs):
         return NotImplemented
     name = f"np.{function.__name__}"
+    if isinstance(kwargs.get("where"), BlockArray | LPArray):
+        raise TypeError(f"{name}: where= must be a boolean array, not {type(kwargs['where']).__name__}")
     out = kwargs.pop("out", None)
     if isinstance(out, tuple):
         out = out[0] if len(out) == 1 else out
@@ -99,8 +101,6 @@ def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     if method != "__call__" or function.nout != 1 or isinstance(out, tuple):
         raise _refusal(function.__name__ if method == "__call__" else f"{function.__name__}.{method}")
     where = kwargs.pop("where", True)
-    if isinstance(where, BlockArray | LPArray):
-        raise TypeError(f"{name}: where= must be a boolean array, not {type(where).__name__}")
     dtype = kwargs.pop("dtype", None)
     for ignored in ("casting", "order", "subok"):
         kwargs.pop(ignored, None)

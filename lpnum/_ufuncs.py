@@ -72,7 +72,8 @@ def dispatch(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     if ufunc is np.ldexp:
         ufunc, inputs = np.multiply, _ldexp_factors(*inputs)
     arguments = tuple(x if isinstance(x, LPArray) else plain_input(x, ufunc) for x in inputs)
-    if dtype is not None and not isinstance(out, LPArray):
+    targets = out if isinstance(out, tuple) else (out,)
+    if dtype is not None and not any(isinstance(target, LPArray) for target in targets):
         return ufunc(*(decoded(x) for x in arguments), dtype=dtype, out=out, where=where)
     if ufunc.nout > 1:
         outs = out if isinstance(out, tuple) else (None,) * ufunc.nout

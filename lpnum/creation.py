@@ -285,7 +285,9 @@ def full(shape: Any, fill_value: Any, dtype: Any = fixed8, **kwargs: Any) -> Any
     >>> lpnum.full(2, 0.75)
     LPArray([0.75, 0.75], format=lpnum.fixed8, scale=0.00590551)
     """
-    np.empty(shape, np.uint8)  # what no memory holds fails now; the broadcast value takes none, and would be read for hours
+    np.empty(
+        shape, np.uint8
+    )  # fails if no memory holds it; the broadcast value takes none, and would be read for hours
     return array(np.broadcast_to(np.asarray(fill_value), shape), dtype, **kwargs)
 
 

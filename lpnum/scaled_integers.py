@@ -101,7 +101,9 @@ def from_cf(
         if fill == np.rint(fill) and fmt.code_min <= fill <= fmt.code_max:
             found = stored == fmt.storage.type(fill)
             mask = found if mask is None else mask | found
-    given = [v.dtype for v in (scale_factor, add_offset) if hasattr(v, "dtype")]  # Python's floats have no opinion
+    given = [
+        v.dtype for v in (scale_factor, add_offset) if isinstance(v, np.ndarray | np.generic)
+    ]  # Python's floats have no opinion
     single = bool(given) and all(dtype.kind == "f" and dtype.itemsize == 4 for dtype in given)
     x = LPArray(stored, fmt, scale_factor, add_offset, np.float32 if single else np.float64)
     if missing == "mask":

@@ -1,8 +1,8 @@
 """Calls the public surface with right and wrong arguments: a program, run in a process of its own by test_lpnum_fuzz.
 
 ``python fuzz_calls.py PART SEED COUNT FILE`` makes COUNT calls that SEED determines. FILE holds the call that is being
-made, for whoever finds the process dead, and at the end the calls that ended in another way than a result or an exception
-of the kinds that NumPy raises.
+made, for whoever finds the process dead, and at the end the calls that ended in another way than a result or an
+exception of the kinds that NumPy raises.
 """
 
 from __future__ import annotations
@@ -41,7 +41,18 @@ ALLOWED = (
     OSError,
     ImportError,
 )
-MODULES = ("formats", "interop", "io", "linalg", "packing", "plotting", "random", "rounding", "scaled_integers", "scaling")
+MODULES = [
+    "formats",
+    "interop",
+    "io",
+    "linalg",
+    "packing",
+    "plotting",
+    "random",
+    "rounding",
+    "scaled_integers",
+    "scaling",
+]
 HERE = os.path.dirname(os.path.abspath(lpnum.__file__))
 SECONDS = 8  # for one call
 MEMORY = 1 << 29  # bytes that the calls may take beyond what the imported modules have
@@ -134,11 +145,11 @@ def tidy() -> None:
 
 
 def limit_memory() -> None:
-    """Make an allocation of more than `MEMORY` fail; AddressSanitizer, which reserves terabytes, has a limit of its own."""
+    """Make an allocation of more than `MEMORY` fail; AddressSanitizer reserves terabytes and has a limit of its own."""
     resource = importlib.import_module("resource")
     if "asan" in os.environ.get("LD_PRELOAD", "") or not os.path.exists("/proc/self/statm"):
         return
-    np.linalg.inv(np.ones((300, 300)) @ np.eye(300) + np.eye(300))  # OpenBLAS ends the process if its buffers do not fit
+    np.linalg.inv(np.ones((300, 300)) @ np.eye(300) + np.eye(300))  # OpenBLAS ends the process if its buffers fail
     with open("/proc/self/statm", encoding="ascii") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))

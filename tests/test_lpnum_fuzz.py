@@ -1,4 +1,4 @@
-"""Whatever is called with whatever, the answer is a result or an exception of a kind that NumPy raises, and the process lives.
+"""Whatever is called with whatever, the process lives, and the answer is a result or an exception as NumPy raises them.
 
 The calls are made in child processes: see fuzz_calls.py, and fuzz_values.py for the arguments.
 """
@@ -59,7 +59,7 @@ def test_a_crash_a_leak_and_a_hang_are_noticed(tmp_path, monkeypatch):
     program.write_text("import os, sys\nopen(sys.argv[4], 'w').write('the_call()')\nos.abort()\n")
     with pytest.raises(pytest.fail.Exception, match=r"ended with -6 in the_call\(\)"):
         answers("methods", 0, 1, tmp_path, 20)
-    program.write_text("import sys\nopen(sys.argv[4], 'w').write('{\"findings\": [\"f()\"], \"outcomes\": {}}')\n")
+    program.write_text('import sys\nopen(sys.argv[4], \'w\').write(\'{"findings": ["f()"], "outcomes": {}}\')\n')
     with pytest.raises(AssertionError, match=r"1 findings:\nf\(\)"):
         answers("methods", 1, 1, tmp_path, 20)
     program.write_text("import sys, time\nopen(sys.argv[4], 'w').write('slow()')\ntime.sleep(30)\n")

@@ -1,7 +1,7 @@
 """Compile the extensions with AddressSanitizer and UndefinedBehaviorSanitizer and run tests of the kernels under them.
 
-``python tools/sanitize.py [options for pytest]``. Everything goes to build/sanitize; the extensions in the source tree stay
-as they are. Needs GCC on Linux; elsewhere it says so and does nothing.
+``python tools/sanitize.py [options for pytest]``. Everything goes to build/sanitize; the extensions in the source tree
+stay as they are. Needs GCC on Linux; elsewhere it says so and does nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BASE = ROOT / "build" / "sanitize"
 # What reaches every kernel, at every SIMD level, with sizes around the length of a vector; a few minutes.
 TESTS = ("arithmetic", "blocks", "codec", "exact_inputs", "fuzz", "linalg", "packing", "reference", "tables", "threads")
 OPTIONS = {
-    # Leaks are Python's to judge. The fuzz test asks for impossible sizes: those allocations must fail, not the process.
+    # Leaks are Python's to judge. The fuzz test asks for impossible sizes: those allocations fail, not the process.
     "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1000:abort_on_error=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "PYTHONMALLOC": "malloc",  # each object an allocation of its own

@@ -244,6 +244,8 @@ cdef int set_codes(Operand *x, object source, bint writable) except -1:
     cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
     cdef Format format
     x.c.is_code = isinstance(source, tuple)
+    if x.c.is_code and len(source) != 4:  # boundscheck is off in this module
+        raise ValueError(f"an operand of codes is (codes, step, offset, format), not {len(source)} things")
     take(x, source[0] if x.c.is_code else source, flags)
     x.c.dtype = dtype_of(&x.views[0])
     x.c.data = <char *>x.views[0].buf
@@ -687,6 +689,8 @@ def matmul_tile(object a, object b, object out, object workspace, object step_a=
         if table_a.dtype != 4 or table_b.dtype != 4 or table_a.size != 256 or table_b.size != 256 or p.out_dtype < 2:
             raise ValueError("matmul_tile: float products take 256 float32 values and a float result")
         p.a.values, p.b.values = <const float *>table_a.view.buf, <const float *>table_b.view.buf
+    if terms is None:
+        raise TypeError("matmul_tile: terms must be a tuple")
     p.n_terms = len(terms)
     if p.n_terms > 2 or (p.out_dtype > 1 and (step_a is None or step_b is None)):
         raise ValueError("matmul_tile: at most two terms, and steps for a float result")
@@ -699,6 +703,8 @@ def matmul_tile(object a, object b, object out, object workspace, object step_a=
             hold_factor(factors, step_a, p.m, &p.step_a)
             hold_factor(factors, step_b, p.n, &p.step_b)
         for t in range(p.n_terms):
+            if not isinstance(terms[t], tuple) or len(terms[t]) != 2:
+                raise ValueError("matmul_tile: a term is a pair of factors")
             hold_factor(factors, terms[t][0], p.m, &p.row_term[t])
             hold_factor(factors, terms[t][1], p.n, &p.column_term[t])
     memory = workspace_of(space, workspace, kernels.gemm_workspace(&p))

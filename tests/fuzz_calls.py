@@ -137,9 +137,8 @@ def enter(result: Any) -> None:
 
 
 def tidy() -> None:
-    """Undo what a call may have set for the process."""
+    """Undo what a call may have set for the process; the SIMD level is set before each call."""
     lpnum.set_num_threads(1)
-    kernels.set_simd_level(kernels.simd_levels()[-1])
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
 
@@ -176,6 +175,7 @@ def main(part: str, seed: int, count: int, path: str) -> None:
         name, function = candidates[index % len(candidates)]
         texts, args, kwargs = arguments(rng, name, function, kernel_value if part == "kernels" else None)
         call = f"{name}({', '.join(texts)})"
+        kernels.set_simd_level(rng.choice(kernels.simd_levels()))
         os.pwrite(note, call.encode(errors="replace")[:2000].ljust(2000), 0)
         signal.alarm(SECONDS)
         try:

@@ -42,7 +42,7 @@ def answers(part: str, seed: int, count: int, folder: Path, seconds: float) -> d
 
 @pytest.mark.parametrize("part", PARTS)
 def test_wrong_arguments_give_errors_of_the_kinds_that_numpy_raises(part, tmp_path):
-    outcomes = answers(part, 0, 1500 if part != "methods" else 1000, tmp_path, 120)
+    outcomes = answers(part, 0, 1000 if part in ("functions", "methods") else 1500, tmp_path, 120)
     assert outcomes["result"] > 50, "the arguments are never right: the test would not reach far"
     assert sum(outcomes.values()) > 2 * outcomes["result"], "the arguments are never wrong"
 
@@ -60,7 +60,7 @@ def test_a_crash_a_leak_and_a_hang_are_noticed(tmp_path, monkeypatch):
     with pytest.raises(pytest.fail.Exception, match=r"ended with -6 in the_call\(\)"):
         answers("methods", 0, 1, tmp_path, 20)
     program.write_text('import sys\nopen(sys.argv[4], \'w\').write(\'{"findings": ["f()"], "outcomes": {}}\')\n')
-    with pytest.raises(AssertionError, match=r"1 findings:\nf\(\)"):
+    with pytest.raises(AssertionError, match=r"1 findings:\s+f\(\)"):
         answers("methods", 1, 1, tmp_path, 20)
     program.write_text("import sys, time\nopen(sys.argv[4], 'w').write('slow()')\ntime.sleep(30)\n")
     with pytest.raises(pytest.fail.Exception, match=r"no answer within 2 s: slow\(\)"):

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "build" / "sanitize"
 # What reaches every kernel, at every SIMD level, with sizes around the length of a vector; a few minutes.
 TESTS = ("arithmetic", "blocks", "codec", "exact_inputs", "fuzz", "linalg", "packing", "reference", "tables", "threads")
+SYMBOLS = (b"__asan_report_load", b"__ubsan_handle")  # what a sanitized module calls
 OPTIONS = {
     # Leaks are Python's to judge. The fuzz test asks for impossible sizes: those allocations fail, not the process.
     "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1000:abort_on_error=1",
@@ -57,6 +58,11 @@ def main(arguments: list[str]) -> int:
         shutil.copy(ROOT / name, library)
     shutil.copytree(ROOT / "tests", library / "tests", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     environment["LD_PRELOAD"] = " ".join(libraries)
+    where = "from lpnum._core import kernels; print(kernels.__file__)"
+    run = {"cwd": library, "env": environment, "capture_output": True, "text": True, "check": True}
+    module = Path(subprocess.run([sys.executable, "-c", where], **run).stdout.strip())
+    if not module.is_relative_to(library) or any(name not in module.read_bytes() for name in SYMBOLS):
+        raise SystemExit(f"tools/sanitize.py: the tests would run {module}, which is not the sanitized build")
     files = [f"tests/test_lpnum_{name}.py" for name in TESTS]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *arguments]
     return subprocess.run(command, cwd=library, env=environment).returncode

@@ -189,6 +189,8 @@ def repeated(source: Any, positions: np.ndarray) -> Any:
 
 def putmask(a: Any, mask: Any, values: Any) -> None:
     """``np.putmask``: ``a.flat[n] = values.flat[n % values.size]`` where the mask is set."""
+    if not isinstance(a, LPArray | np.ndarray):
+        raise TypeError(f"np.putmask: expected an array to write to, not {type(a).__name__}")
     mask = np.broadcast_to(np.asarray(_plain_condition(mask, "np.putmask"), bool), a.shape)
     if isinstance(a, LPArray):
         a[mask] = repeated(values, np.flatnonzero(mask))

@@ -215,13 +215,19 @@ def instance(rng: random.Random) -> tuple[str, Any]:
     return text, eval(text, NAMES)
 
 
+def array(rng: random.Random) -> tuple[str, Any]:
+    """An array of this package."""
+    text = rng.choice(ARRAYS)
+    return text, eval(text, NAMES)
+
+
 def draw(rng: random.Random, name: str) -> tuple[str, Any]:
     """A value for a parameter called `name`: often of the right kind, or nearly."""
     chance = rng.random()
     if chance < 0.6:
         text = rng.choice(BY_NAME.get(name, ARRAYS + PLAIN))
     elif chance < 0.7:
-        text = rng.choice(ARRAYS)
+        return array(rng)
     else:
         loops = BY_NAME.get(name) is SMALL
         text = rng.choice(SMALL if loops else WRONG)

@@ -83,7 +83,11 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
 
 def piecewise(x: LPArray, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> LPArray:
     """``np.piecewise``; as in NumPy the result has the type of `x`, here its grid."""
-    if not isinstance(condlist, list | tuple | np.ndarray) or not np.shape(condlist) or not np.iterable(funclist):
+    if (
+        not isinstance(condlist, list | tuple | np.ndarray)
+        or not np.shape(condlist)
+        or not hasattr(funclist, "__len__")
+    ):
         raise TypeError("np.piecewise: a list of conditions and a list of functions or numbers are expected")
     single = len(condlist) > 0 and not isinstance(condlist[0], list | np.ndarray) and x.ndim != 0
     conditions = np.asarray([condlist] if single else condlist, dtype=bool)

@@ -41,6 +41,8 @@ def copy(a: LPArray, order: Any = "K", subok: bool = False) -> LPArray:
 
 def astype(x: LPArray, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """``np.astype``."""
+    if not isinstance(x, LPArray | np.ndarray):
+        raise TypeError(f"np.astype: expected an array, not {type(x).__name__}")
     return x.astype(dtype, copy=copy)
 
 

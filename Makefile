@@ -42,7 +42,8 @@ check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test ## lint, check types 
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(PY) -m mypy.stubtest --concise --ignore-disjoint-bases --allowlist tools/stubtest_allowlist.txt $(COMPILED)
+	@$(PY) -m mypy.stubtest --concise --mypy-config-file pyproject.toml --ignore-disjoint-bases \
+	    --allowlist tools/stubtest_allowlist.txt $(COMPILED)
 	@$(PY) tools/sanitize.py
 	@$(PY) -m pytest -m "" --seeds 20 --hypothesis-profile long --durations 15 $(ARGS)
 

@@ -190,7 +190,7 @@ cdef class Format:
                  int magnitude_mask=0, int sign_mask=0, int finite_max=0, int inf_code=-1, int nan_code=-1,
                  bint negative_zero=False, bint zero=True):
         cdef int code
-        if not (-32768 <= code_min <= code_max <= 65535 and 0 <= mantissa_bits <= 15 and -1022 <= min_exponent <= 1023
+        if not (-32768 <= code_min <= code_max <= 65535 and 0 <= mantissa_bits <= 16 and -1022 <= min_exponent <= 1023
                 and 0 <= magnitude_mask <= 65535 and 0 <= sign_mask <= 32768 and 0 <= finite_max <= 65535
                 and -1 <= inf_code <= 65535 and -1 <= nan_code <= 65535 and (code_min >= 0 or not is_float)):
             raise ValueError("Format: no number format of up to 16 bits has these fields")

@@ -373,7 +373,7 @@ def _exact(codes: np.ndarray, v: np.ndarray) -> np.ndarray | None:
     Exponents of `v` that lie too far apart for one fixed-point vector are taken in two passes, of its large and its
     small elements: then two exact sums are added.
     """
-    v = np.ascontiguousarray(v)
+    v = np.require(v, requirements="CA")  # what came through a socket may lie anywhere
     if codes.shape[1] > kernels.MATVEC_LENGTH:
         return None
     size = codes.itemsize

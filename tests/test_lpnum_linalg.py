@@ -503,3 +503,17 @@ def test_products_do_not_change_their_operands() -> None:
     before = x.codes.copy()
     x @ x, x @ np.ones(40), np.einsum("ij,kj->ik", x, x), x.T @ x
     assert np.array_equal(x.codes, before)
+
+
+def test_vectors_that_lie_across_word_boundaries():
+    values = np.random.default_rng(0).standard_normal(300)
+    v = np.frombuffer(b"x" + values.tobytes(), np.uint8)[1:].view(np.float64)
+    assert not v.flags.aligned
+    x = lpnum.array(np.random.default_rng(1).standard_normal((200, 300)), lpnum.fixed8)
+    np.testing.assert_array_equal(x @ v, x @ values)
+    np.testing.assert_array_equal(v[:200] @ x, values[:200] @ x)
+    for fmt in (lpnum.mxfp8_e4m3, lpnum.float8_e4m3fn):
+        np.testing.assert_array_equal(np.asarray(lpnum.array(v[:288], fmt)), np.asarray(lpnum.array(values[:288], fmt)))
+    y = x.copy()
+    y += v
+    np.testing.assert_array_equal(y.codes, (x.copy().__iadd__(values)).codes)

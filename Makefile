@@ -13,7 +13,7 @@ SOURCES := $(wildcard lpnum/_core/*.pyx lpnum/_core/*.pxd lpnum/_core/*.h lpnum_
     lpnum_optim/_core/*.pxd lpnum_optim/_core/*.h)
 # Cython writes NAME.c beside NAME.pyx: a product, although it ends like a source.
 GENERATED := $(patsubst %.pyx,%.c,$(filter %.pyx,$(SOURCES)))
-COMPILED = lpnum._core.kernels lpnum_optim._core.epochs
+COMPILED = lpnum._core.kernels lpnum._core.blocks lpnum._core.products lpnum_optim._core.epochs
 SOURCES += $(filter-out $(GENERATED),$(wildcard lpnum/_core/*.c lpnum_optim/_core/*.c))
 
 .SUFFIXES:

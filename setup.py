@@ -30,11 +30,12 @@ else:
         link_args = sanitizers
 
 
-def extension(name: str, folder: str) -> Extension:
-    """One Cython module with all the C files beside it."""
-    module = name.rsplit(".", 1)[1]
-    generated = f"{folder}/{module}.c"
-    sources = [f"{folder}/{module}.pyx"] + sorted(set(glob(f"{folder}/*.c")) - {generated})
+def extension(name: str, *, kernels: bool) -> Extension:
+    """One Cython module, with the C files beside it if it is the one of its folder that holds the kernels."""
+    folder = name.rsplit(".", 1)[0].replace(".", "/")
+    source = name.replace(".", "/") + ".pyx"
+    generated = {path.removesuffix("pyx") + "c" for path in glob(f"{folder}/*.pyx")}
+    sources = [source] + (sorted(set(glob(f"{folder}/*.c")) - generated) if kernels else [])
     headers = glob("lpnum/_core/*.h") + glob(f"{folder}/*.h")
     return Extension(
         name,
@@ -49,8 +50,10 @@ def extension(name: str, folder: str) -> Extension:
 setup(
     ext_modules=cythonize(
         [
-            extension("lpnum._core.kernels", "lpnum/_core"),
-            extension("lpnum_optim._core.epochs", "lpnum_optim/_core"),
+            extension("lpnum._core.kernels", kernels=True),
+            extension("lpnum._core.blocks", kernels=False),
+            extension("lpnum._core.products", kernels=False),
+            extension("lpnum_optim._core.epochs", kernels=True),
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
     )

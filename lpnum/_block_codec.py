@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lpnum import codec, rounding
-from lpnum._core import kernels
+from lpnum._core import blocks, kernels
 from lpnum.array import LPArray
 from lpnum.block_formats import BlockFormat
 from lpnum.random import CounterRNG
@@ -57,9 +57,9 @@ def quantize(
         raise ValueError(f"{where}: overflow='wrap' is for fixed point without blocks; use 'clamp'")
     codec.check_overflow(policy, fmt.element, where)
     rows = np.ascontiguousarray(np.moveaxis(values, axis, -1))
-    blocks = fmt.blocks_along(rows.shape[-1], axis, where)
-    codes = np.empty((*rows.shape[:-1], blocks * fmt.block_bytes), np.uint8)
-    scale_codes = np.empty((*rows.shape[:-1], blocks), np.uint8)
+    n_blocks = fmt.blocks_along(rows.shape[-1], axis, where)
+    codes = np.empty((*rows.shape[:-1], n_blocks * fmt.block_bytes), np.uint8)
+    scale_codes = np.empty((*rows.shape[:-1], n_blocks), np.uint8)
     seed = stream = 0
     if policy.rounding == "stochastic":
         rng = CounterRNG() if policy.rng is None else policy.rng
@@ -67,7 +67,7 @@ def quantize(
     mode = ROUNDING_MODES.index(policy.rounding or "nearest-even")
     overflow = codec.OVERFLOW_NUMBER[policy.overflow or "clamp"]
     counter = rounding.counting()
-    status, events = kernels.quantize_blocks(
+    status, events = blocks.quantize_blocks(
         fmt.kernel,
         rows,
         tensor_scale,

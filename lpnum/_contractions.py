@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import _products
-from lpnum._core import kernels
+from lpnum._core import products
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat
 
@@ -102,11 +102,11 @@ def dot_vectors(a: Any, b: Any, wanted: np.dtype) -> Any:
     p, q = np.ascontiguousarray(a.codes), np.ascontiguousarray(b.codes)
     step_a, step_b = (float(x._scale) * x.format.unit for x in lp)
     off_a, off_b = float(a._offset), float(b._offset)
-    terms = [(step_a, step_b, kernels.dot_codes(p, q))]
+    terms = [(step_a, step_b, products.dot_codes(p, q))]
     if off_a:
-        terms.append((off_a, step_b, kernels.sum_codes(q)))
+        terms.append((off_a, step_b, products.sum_codes(q)))
     if off_b:
-        terms.append((off_b, step_a, kernels.sum_codes(p)))
+        terms.append((off_b, step_a, products.sum_codes(p)))
     if off_a and off_b:
         terms.append((off_a, off_b, p.size))
     value = rounded_once(terms)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import _threads, codec
-from lpnum._core import kernels
+from lpnum._core import products
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat, Format
 
@@ -63,12 +63,12 @@ def fits_int32(a: np.ndarray, b: np.ndarray, length: int) -> bool:
 def _tiles(a: np.ndarray, b: np.ndarray, out: np.ndarray, call: Any, floats: bool) -> None:
     """``call(rows, columns, workspace)`` for each tile of the result, in threads along its longer side."""
     (m, k), n = a.shape, b.shape[0]
-    size = kernels.TILE
+    size = products.TILE
     work = m * n * k // 128
 
     def part(start: int, stop: int, by_rows: bool) -> None:
         (top, bottom), (left, right) = ((start, stop), (0, n)) if by_rows else ((0, m), (start, stop))
-        workspace = _workspace(kernels.matmul_workspace(min(m, size), min(n, size), k, floats))
+        workspace = _workspace(products.matmul_workspace(min(m, size), min(n, size), k, floats))
         for i in range(top, bottom, size):
             for j in range(left, right, size):
                 call(slice(i, min(i + size, bottom)), slice(j, min(j + size, right)), workspace)
@@ -90,7 +90,7 @@ def _bytes(codes: np.ndarray) -> list[tuple[int, np.ndarray]]:
 def integer_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """``out = a @ b.T`` for codes (m, k) and (n, k): exact in int64; in int32 where `fits_int32`."""
     if a.dtype.itemsize == b.dtype.itemsize == 1:
-        _tiles(a, b, out, lambda i, j, space: kernels.matmul_tile(a[i], b[j], out[i, j], space), False)
+        _tiles(a, b, out, lambda i, j, space: products.matmul_tile(a[i], b[j], out[i, j], space), False)
         return
     out[...] = 0
     for weight_a, part_a in _bytes(a):
@@ -196,7 +196,7 @@ def _scaled_tiles(
 
     def call(i: slice, j: slice, workspace: np.ndarray) -> None:
         pieces = tuple((cut(row, i), cut(column, j)) for row, column in terms)
-        kernels.matmul_tile(p[i], q[j], out[i, j], workspace, cut(step_a, i), cut(step_b, j), pieces, *tables)
+        products.matmul_tile(p[i], q[j], out[i, j], workspace, cut(step_a, i), cut(step_b, j), pieces, *tables)
 
     _tiles(p, q, out, call, tables[0] is not None)
 
@@ -238,7 +238,7 @@ def quick(a: LPArray, b: LPArray) -> np.ndarray | None:
     if p.ndim != 2 or q.ndim != 2 or p.itemsize != 1 or q.itemsize != 1:
         return None
     (m, k), n = p.shape, q.shape[1]
-    if not (1 < m <= kernels.TILE and 1 < n <= kernels.TILE and k == q.shape[0]):
+    if not (1 < m <= products.TILE and 1 < n <= products.TILE and k == q.shape[0]):
         return None
     if m * n * k // 128 >= 2 * _threads.SMALLEST and _threads.get_num_threads() > 1:
         return None
@@ -252,9 +252,9 @@ def quick(a: LPArray, b: LPArray) -> np.ndarray | None:
             return None
         tables = _float_table(a.format), _float_table(b.format)
     out = np.empty((m, n), a.dtype if a.dtype == b.dtype else np.float64)
-    workspace = _workspace(kernels.matmul_workspace(m, n, k, not fixed))
+    workspace = _workspace(products.matmul_workspace(m, n, k, not fixed))
     steps = float(a._scale) * a.format.unit, float(b._scale) * b.format.unit
-    kernels.matmul_tile(p, q.T, out, workspace, *steps, (), *tables)
+    products.matmul_tile(p, q.T, out, workspace, *steps, (), *tables)
     return out
 
 
@@ -373,8 +373,8 @@ def _exact(codes: np.ndarray, v: np.ndarray) -> np.ndarray | None:
     Exponents of `v` that lie too far apart for one fixed-point vector are taken in two passes, of its large and its
     small elements: then two exact sums are added.
     """
-    v = np.require(v, requirements="CA")  # what came through a socket may lie anywhere
-    if codes.shape[1] > kernels.MATVEC_LENGTH:
+    v = np.require(v, requirements=["C", "A"])  # what came through a socket may lie anywhere
+    if codes.shape[1] > products.MATVEC_LENGTH:
         return None
     size = codes.itemsize
     if size not in codes.strides:
@@ -394,7 +394,7 @@ def _exact_rows(codes: np.ndarray, v: np.ndarray, out: np.ndarray) -> int:
     m, k = codes.shape
 
     def part(start: int, stop: int) -> int:
-        workspace = _workspace(kernels.matvec_workspace(stop - start, k))
-        return kernels.matvec(codes[start:stop], v, out[start:stop], workspace)
+        workspace = _workspace(products.matvec_workspace(stop - start, k))
+        return products.matvec(codes[start:stop], v, out[start:stop], workspace)
 
     return max(_threads.run(part, _threads.ranges(m, codes.size // 4, 64)))

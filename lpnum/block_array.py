@@ -13,7 +13,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from lpnum import _block_codec, codec, formats
-from lpnum._core import kernels
+from lpnum._core import blocks
 from lpnum._protocols import LibraryProtocols, function_of_others, ufunc_of_others
 from lpnum.array import own_policy
 from lpnum.block_formats import BlockFormat
@@ -217,7 +217,7 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
         rows = (*self._scale_codes.shape[:-1], self._scale_codes.shape[-1] * self.format.block)
         out = np.empty(rows, wanted if direct else np.float64)
         codes, scale_codes = map(np.ascontiguousarray, (self._codes, self._scale_codes))
-        kernels.dequantize_blocks(self.format.kernel, codes, scale_codes, self._tensor_scale, out)
+        blocks.dequantize_blocks(self.format.kernel, codes, scale_codes, self._tensor_scale, out)
         values = np.moveaxis(out, -1, self.axis)
         return values if direct else values.astype(wanted)
 
@@ -304,9 +304,9 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
                 f"BlockArray.reshape: {self.shape} to {new} cuts blocks of {self.format.block} along axis {self.axis}; "
                 "use x.dequantize().reshape(...)"
             )
-        blocks = new[-1] // self.format.block
-        codes = self._codes.reshape(*new[:-1], blocks * self.format.block_bytes)
-        return self._like(codes, self._scale_codes.reshape(*new[:-1], blocks), len(new) - 1)
+        n_blocks = new[-1] // self.format.block
+        codes = self._codes.reshape(*new[:-1], n_blocks * self.format.block_bytes)
+        return self._like(codes, self._scale_codes.reshape(*new[:-1], n_blocks), len(new) - 1)
 
     def astype(self, dtype: Any, *, copy: bool = True) -> Any:
         """Convert to another block format (blocks along the same axis), to a format, or to a plain array.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import formats
-from lpnum._core import kernels
+from lpnum._core import blocks
 from lpnum.formats import FixedFormat, FloatFormat, Format
 from lpnum.rounding import one_of
 
@@ -254,14 +254,14 @@ class BlockFormat:
         return np.where(codes < half, codes, codes - codes.size) * self.element.unit
 
     @cached_property
-    def kernel(self) -> kernels.BlockFormat:
+    def kernel(self) -> blocks.BlockFormat:
         """The format as the kernels take it."""
         powers = self.scale_format.mantissa_bits == 0
         shift, threshold, tie = self.scale_rule() if powers else (0, 0, 0)
         element, scale = self.element, self.scale_format
         smallest = element.unit if isinstance(element, FixedFormat) else element.smallest_subnormal
         exact = smallest * scale.smallest_subnormal >= 2.0**-149 and element.max * scale.max < 2.0**128
-        return kernels.BlockFormat(
+        return blocks.BlockFormat(
             element.kernel,
             scale.kernel,
             block=self.block,

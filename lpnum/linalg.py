@@ -26,7 +26,7 @@ from lpnum._contractions import (
     product,
     tensordot,
 )
-from lpnum._core import kernels
+from lpnum._core import products
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat
 
@@ -49,7 +49,7 @@ def sum_values(x: LPArray, axis: Any, keepdims: bool) -> Any:
     if weighted or not isinstance(x.format, FixedFormat):
         return _add_reduce(x.dequantize(np.float64), axis=axes, keepdims=keepdims)
     if len(axes) == x.ndim and x.codes.flags.c_contiguous:
-        total: Any = np.asarray(float(kernels.sum_codes(x.codes))).reshape((1,) * (x.ndim if keepdims else 0))
+        total: Any = np.asarray(float(products.sum_codes(x.codes))).reshape((1,) * (x.ndim if keepdims else 0))
     else:
         total = _add_reduce(x.codes, axis=axes, keepdims=keepdims, dtype=np.int64).astype(np.float64)
     if scale.ndim and not keepdims:
@@ -184,7 +184,7 @@ def vecdot(a: Any, b: Any, *, dtype: Any = None) -> Any:
     if a.shape == b.shape and all(_one_step(x) for x in (a, b)):
         p, q = (np.ascontiguousarray(x.codes).reshape(-1, x.shape[-1]) for x in (a, b))
         sums = np.empty(p.shape[0], np.int64)
-        kernels.dot_rows(p, q, sums)
+        products.dot_rows(p, q, sums)
         out[...] = sums.reshape(out.shape) * (float(a._scale) * a.format.unit * float(b._scale) * b.format.unit)
         return out
     return _slabs(np.vecdot, a, b, out, 0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import formats
-from lpnum._core import kernels
+from lpnum._core import blocks
 from lpnum.formats import FixedFormat
 
 __all__ = ["pack", "unpack"]
@@ -68,11 +68,11 @@ def pack(codes: Any, fmt_or_bits: Any = 4, axis: int = -1) -> np.ndarray:
     length = rows.shape[-1]
     out = np.empty((*rows.shape[:-1], (length + 1) // 2), np.uint8)
     if length % 2 == 0 or rows.size == length:
-        fits = kernels.pack4(rows, out, signed)
+        fits = blocks.pack4(rows, out, signed)
     else:  # every row ends within a byte
         padded = np.zeros((*rows.shape[:-1], length + 1), wanted)
         padded[..., :-1] = rows
-        fits = kernels.pack4(padded, out, signed)
+        fits = blocks.pack4(padded, out, signed)
     if not fits:
         _check_range(array, low, high, name)
     return np.moveaxis(out, -1, axis)
@@ -125,5 +125,5 @@ def unpack(packed: Any, length: int, fmt_or_bits: Any = 4, axis: int = -1) -> np
     dtype = np.int8 if signed else np.uint8
     whole = length % 2 == 0 or rows.size == rows.shape[-1]  # else every row ends within a byte
     out = np.empty((*rows.shape[:-1], length if whole else length + 1), dtype)
-    kernels.unpack4(rows, out, signed)
+    blocks.unpack4(rows, out, signed)
     return np.moveaxis(out if whole else np.ascontiguousarray(out[..., :length]), -1, axis)

@@ -26,7 +26,7 @@ import numpy as np
 from fuzz_values import arguments, array, instance, kernel_value
 
 import lpnum
-from lpnum._core import kernels
+from lpnum._core import blocks, kernels, products
 
 # ImportError: an optional package is not installed. A missing attribute is judged by `leaks`.
 ALLOWED = (
@@ -114,8 +114,12 @@ def numpy_functions(_rng: random.Random) -> list[tuple[str, Any]]:
 
 def kernel_functions(_rng: random.Random) -> list[tuple[str, Any]]:
     """The compiled functions, which the rest of lpnum calls with checked arguments only."""
-    names = [name for name in dir(kernels) if not name.startswith("_") and callable(getattr(kernels, name))]
-    return [(f"kernels.{name}", getattr(kernels, name)) for name in names]
+    return [
+        (f"{module.__name__.rpartition('.')[2]}.{name}", function)
+        for module in (kernels, blocks, products)
+        for name, function in sorted(vars(module).items())
+        if not name.startswith("_") and callable(function)
+    ]
 
 
 PARTS: dict[str, Callable[[random.Random], list[tuple[str, Any]]]] = {

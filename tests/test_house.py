@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKE = shutil.which("make")
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMPILED = ("lpnum._core.kernels", "lpnum_optim._core.epochs")
+COMPILED = ("lpnum._core.kernels", "lpnum._core.blocks", "lpnum._core.products", "lpnum_optim._core.epochs")
 
 
 def run(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import lpnum
 from lpnum import _contractions, _products
-from lpnum._core import kernels
+from lpnum._core import kernels, products
 
 CODES = (np.int8, np.uint8, np.int16, np.uint16)
 SIZES = (0, 1, 2, 3, 7, 8, 9, 16, 17, 33, 48, 49, 65)
@@ -97,18 +97,18 @@ def test_integer_products_say_what_they_do_not_take() -> None:
 
 def test_the_kernel_refuses_what_does_not_fit() -> None:
     a = np.zeros((3, 4), np.int8)
-    space = np.empty(kernels.matmul_workspace(3, 3, 4, False), np.uint8)
+    space = np.empty(products.matmul_workspace(3, 3, 4, False), np.uint8)
     for bad in (np.zeros((3, 2), np.int32), np.zeros((2, 3), np.int32), np.zeros((3, 3), np.int16)):
         with pytest.raises((ValueError, TypeError)):
-            kernels.matmul_tile(a, a, bad, space)
+            products.matmul_tile(a, a, bad, space)
     with pytest.raises(ValueError, match="workspace"):
-        kernels.matmul_tile(a, a, np.zeros((3, 3), np.int32), space[:10])
+        products.matmul_tile(a, a, np.zeros((3, 3), np.int32), space[:10])
     with pytest.raises(TypeError, match="8 bits"):
-        kernels.matmul_tile(a.astype(np.int16), a, np.zeros((3, 3), np.int32), space)
+        products.matmul_tile(a.astype(np.int16), a, np.zeros((3, 3), np.int32), space)
     with pytest.raises(ValueError, match="factors"):
-        kernels.matmul_tile(a, a, np.zeros((3, 3)), space, np.ones(2), np.ones(3))
+        products.matmul_tile(a, a, np.zeros((3, 3)), space, np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match="contiguous"):
-        kernels.matvec(np.zeros((8, 8), np.int8)[::2, ::2], np.ones(4), np.ones(4), np.empty(10**6, np.uint8))
+        products.matvec(np.zeros((8, 8), np.int8)[::2, ::2], np.ones(4), np.ones(4), np.empty(10**6, np.uint8))
 
 
 # ---- a matrix of codes and a float vector ----------------------------------------------------------------------------

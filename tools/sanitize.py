@@ -58,11 +58,12 @@ def main(arguments: list[str]) -> int:
         shutil.copy(ROOT / name, library)
     shutil.copytree(ROOT / "tests", library / "tests", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     environment["LD_PRELOAD"] = " ".join(libraries)
-    where = "from lpnum._core import kernels; print(kernels.__file__)"
+    modules = "blocks, kernels, products"
+    where = f"from lpnum._core import {modules}\nfor module in ({modules}): print(module.__file__)"
     run = {"cwd": library, "env": environment, "capture_output": True, "text": True, "check": True}
-    module = Path(subprocess.run([sys.executable, "-c", where], **run).stdout.strip())
-    if not module.is_relative_to(library) or any(name not in module.read_bytes() for name in SYMBOLS):
-        raise SystemExit(f"tools/sanitize.py: the tests would run {module}, which is not the sanitized build")
+    for module in map(Path, subprocess.run([sys.executable, "-c", where], **run).stdout.splitlines()):
+        if not module.is_relative_to(library) or any(name not in module.read_bytes() for name in SYMBOLS):
+            raise SystemExit(f"tools/sanitize.py: the tests would run {module}, which is not the sanitized build")
     files = [f"tests/test_lpnum_{name}.py" for name in TESTS]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *arguments]
     return subprocess.run(command, cwd=library, env=environment).returncode

@@ -1,105 +1,19 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Thin wrappers of the C kernels: buffers and broadcasting in, status and event counts out. No arithmetic here."""
+"""Thin wrappers of the C kernels: buffers and broadcasting in, status and event counts out. No arithmetic here.
+
+This module holds the kernels, the SIMD level, formats and buffers (kernels.pxd), and wraps what works element by
+element; ``blocks`` and ``products`` wrap the rest.
+"""
 
 import os
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport uint64_t
 from libc.string cimport strchr
 
-
-cdef extern from "simd.h" nogil:
-    int lpnum_detect_level()
-
-
-cdef extern from "gemm.h" nogil:
-    enum:
-        LPNUM_TILE
-    ctypedef struct lpnum_matrix:
-        const char *data
-        ptrdiff_t stride, k_stride
-        int dtype
-        const float *values
-    ctypedef struct lpnum_factor:
-        const double *data
-        ptrdiff_t stride
-    ctypedef struct lpnum_product:
-        size_t m, n, k
-        lpnum_matrix a, b
-        int out_dtype
-        char *out
-        ptrdiff_t out_row, out_column
-        lpnum_factor step_a, step_b
-        int n_terms
-        lpnum_factor row_term[2]
-        lpnum_factor column_term[2]
-    ctypedef struct lpnum_matvec:
-        size_t m, k
-        lpnum_matrix a
-        const double *v
-        double *out
-
-
-cdef extern from "elementwise.h" nogil:
-    enum:
-        LPNUM_MAXDIM
-        LPNUM_GOT_INVALID
-        LPNUM_GOT_OVERFLOW
-    ctypedef struct lpnum_format:
-        int code_min, code_max, is_float, mantissa_bits, min_exponent, magnitude_mask, sign_mask
-        int finite_max, inf_code, nan_code, negative_zero, zero
-        const double *values
-    ctypedef struct lpnum_operand:
-        int dtype, is_code
-        const lpnum_format *format
-        char *data
-        char *step
-        char *offset
-        ptrdiff_t strides[64]
-        ptrdiff_t step_strides[64]
-        ptrdiff_t offset_strides[64]
-    ctypedef struct lpnum_policy:
-        int rounding, overflow, random_bits, has_nan_code, nan_code, count, dry_run
-        uint64_t seed, stream, first_index
-    ctypedef struct lpnum_events:
-        int64_t total, overflow, underflow, inexact, invalid, first_overflow, first_invalid
-    ctypedef struct lpnum_block_format:
-        const lpnum_format *element
-        const lpnum_format *scale
-        size_t block
-        int packed, power_of_two, shift, tie, scale_up, single
-        double unit, largest
-        int64_t threshold
-        const double *values
-    ctypedef struct lpnum_kernels:
-        void (*random_words)(uint64_t, uint64_t, uint64_t, size_t, int, void *) noexcept nogil
-        void (*map8)(const unsigned char *, const unsigned char *, unsigned char *, size_t) noexcept nogil
-        void (*map8_pairs)(const unsigned char *, const unsigned char *, const unsigned char *, unsigned char *,
-                           size_t) noexcept nogil
-        int (*float_pairs)(int, const unsigned char *, const unsigned char *, const unsigned char *, unsigned char *, size_t,
-                           const lpnum_format *, const lpnum_format *, const lpnum_format *, int) noexcept nogil
-        void (*add_saturating)(const signed char *, const signed char *, signed char *, size_t, int) noexcept nogil
-        int64_t (*sum_codes)(const void *, int, size_t) noexcept nogil
-        int64_t (*dot_codes)(const void *, int, const void *, int, size_t) noexcept nogil
-        size_t (*first_nonfinite)(const void *, int, size_t) noexcept nogil
-        double (*float_value)(const lpnum_format *, int) noexcept nogil
-        int (*pack4)(const unsigned char *, unsigned char *, size_t, int) noexcept nogil
-        void (*unpack4)(const unsigned char *, unsigned char *, size_t, int) noexcept nogil
-        double (*largest_finite)(const void *, int, size_t) noexcept nogil
-        int (*quantize_blocks)(const lpnum_block_format *, int, const void *, size_t, double, unsigned char *,
-                               unsigned char *, unsigned char *, const lpnum_policy *, lpnum_events *) noexcept nogil
-        void (*dequantize_blocks)(const lpnum_block_format *, const unsigned char *, const unsigned char *, size_t,
-                                  double, int, void *) noexcept nogil
-        size_t (*gemm_workspace)(const lpnum_product *) noexcept nogil
-        void (*gemm)(const lpnum_product *, void *) noexcept nogil
-        size_t (*matvec_workspace)(const lpnum_matvec *) noexcept nogil
-        int (*matvec)(const lpnum_matvec *, void *) noexcept nogil
-    const lpnum_kernels *lpnum_kernels_of_level(int level) noexcept nogil
-    int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *operands,
-                          const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
-                          lpnum_events *events) noexcept nogil
+from lpnum._core.kernels_api cimport (lpnum_detect_level, lpnum_elementwise, lpnum_events, lpnum_format, lpnum_kernels,
+                                      lpnum_kernels_of_level, lpnum_operand, lpnum_policy)
 
 
 cdef extern from *:
@@ -110,12 +24,10 @@ cdef extern from *:
 
 
 SIMD_LEVELS = ("baseline", "avx2", "avx512")
-TILE = LPNUM_TILE
-MATVEC_LENGTH = 1 << 23
 
 cdef int detected = lpnum_detect_level()
 cdef int level = detected
-cdef const lpnum_kernels *kernels = lpnum_kernels_of_level(level)
+kernels = lpnum_kernels_of_level(level)
 lpnum_init_baseline()
 
 
@@ -183,8 +95,6 @@ cdef int broadcast(Py_buffer *view, ptrdiff_t *strides, int ndim, const ptrdiff_
 
 cdef class Format:
     """A number format as the kernels take it; see ``lpnum_format`` in elementwise.h."""
-    cdef lpnum_format c
-    cdef double table[256]
 
     def __init__(self, *, int code_min, int code_max, bint is_float=False, int mantissa_bits=0, int min_exponent=0,
                  int magnitude_mask=0, int sign_mask=0, int finite_max=0, int inf_code=-1, int nan_code=-1,
@@ -204,7 +114,6 @@ cdef class Format:
             for code in range(256):  # codes wider than the format do not occur; 0 keeps the table whole
                 self.table[code] = kernels.float_value(&self.c, code) if code <= code_max else 0.0
             self.c.values = self.table
-
 
     @property
     def unsigned_float(self):
@@ -302,6 +211,16 @@ cdef int set_policy(lpnum_policy *policy, int rounding, int overflow, int random
     return 0
 
 
+cdef void clear_events(lpnum_events *events) noexcept nogil:
+    events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
+    events.first_overflow = events.first_invalid = -1
+
+
+cdef tuple events_tuple(const lpnum_events *events):
+    return (events.total, events.overflow, events.underflow, events.inexact, events.invalid,
+            events.first_overflow, events.first_invalid)
+
+
 def elementwise(int op, object a, object b, object out, int rounding=0, int overflow=0, int random_bits=16,
                 uint64_t seed=0, uint64_t stream=0, object nan_code=None, bint count=False, bint dry_run=False,
                 uint64_t first_index=0):
@@ -332,8 +251,7 @@ def elementwise(int op, object a, object b, object out, int rounding=0, int over
         set_policy(&policy, rounding, overflow, random_bits, seed, stream, count)
         policy.has_nan_code, policy.nan_code = nan_code is not None, 0 if nan_code is None else nan_code
         policy.dry_run, policy.first_index = dry_run, first_index
-        events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
-        events.first_overflow = events.first_invalid = -1
+        clear_events(&events)
         with nogil:
             status = lpnum_elementwise(kernels, op, n_in, inputs, &operands[2].c, ndim, shape, &policy, &events)
     finally:
@@ -342,16 +260,11 @@ def elementwise(int op, object a, object b, object out, int rounding=0, int over
                 PyBuffer_Release(&operands[i].views[k])
     if status == 0 and not count:
         return 0, (events.total, 0, 0, 0, 0, -1, -1)
-    return status, (events.total, events.overflow, events.underflow, events.inexact, events.invalid,
-                    events.first_overflow, events.first_invalid)
+    return status, events_tuple(&events)
 
 
 cdef class Contiguous:
     """A C-contiguous buffer held for the duration of a call."""
-    cdef Py_buffer view
-    cdef bint held
-    cdef int dtype
-    cdef size_t size
 
     def __dealloc__(self):
         if self.held:
@@ -441,33 +354,6 @@ def add_saturating(object a, object b, object out, int sign):
         kernels.add_saturating(<signed char *>p.view.buf, <signed char *>q.view.buf, <signed char *>r.view.buf, p.size, sign)
 
 
-def sum_codes(object codes):
-    """Exact sum of a contiguous array of codes."""
-    cdef Contiguous a = Contiguous()
-    cdef int64_t total
-    a.take(codes, False)
-    if a.dtype > 3:
-        raise TypeError("codes must be integers")
-    with nogil:
-        total = kernels.sum_codes(a.view.buf, a.dtype, a.size)
-    return total
-
-
-def dot_codes(object a, object b):
-    """Exact sum of products of two contiguous arrays of codes of one size."""
-    cdef Contiguous p = Contiguous(), q = Contiguous()
-    cdef int64_t total
-    p.take(a, False)
-    q.take(b, False)
-    if p.dtype > 3 or q.dtype > 3:
-        raise TypeError("codes must be integers")
-    if p.size != q.size:
-        raise ValueError(f"dot of {p.size} and {q.size} codes")
-    with nogil:
-        total = kernels.dot_codes(p.view.buf, p.dtype, q.view.buf, q.dtype, p.size)
-    return total
-
-
 def first_nonfinite(object values):
     """Index of the first NaN or infinity in a contiguous float array, or None."""
     cdef Contiguous a = Contiguous()
@@ -480,30 +366,6 @@ def first_nonfinite(object values):
     return None if found == a.size else found
 
 
-def pack4(object codes, object out, bint is_signed):
-    """``out[k] = codes[2k] & 15 | codes[2k + 1] << 4`` for contiguous 1-byte arrays; False if a code exceeds four bits."""
-    cdef Contiguous a = Contiguous(), b = Contiguous()
-    cdef int fits
-    a.take(codes, False)
-    b.take(out, True)
-    if a.view.itemsize != 1 or b.view.itemsize != 1 or b.size != (a.size + 1) // 2:
-        raise ValueError("pack4 takes 1-byte arrays, the second of half the size")
-    with nogil:
-        fits = kernels.pack4(<unsigned char *>a.view.buf, <unsigned char *>b.view.buf, a.size, is_signed)
-    return bool(fits)
-
-
-def unpack4(object packed, object codes, bint is_signed):
-    """The inverse of `pack4`."""
-    cdef Contiguous a = Contiguous(), b = Contiguous()
-    a.take(packed, False)
-    b.take(codes, True)
-    if a.view.itemsize != 1 or b.view.itemsize != 1 or a.size != (b.size + 1) // 2:
-        raise ValueError("unpack4 takes 1-byte arrays, the first of half the size")
-    with nogil:
-        kernels.unpack4(<unsigned char *>a.view.buf, <unsigned char *>b.view.buf, b.size, is_signed)
-
-
 def largest_finite(object values):
     """Largest magnitude of a contiguous float array, infinities and NaN left out; 0 if nothing is left."""
     cdef Contiguous a = Contiguous()
@@ -514,272 +376,3 @@ def largest_finite(object values):
     with nogil:
         largest = kernels.largest_finite(a.view.buf, a.dtype, a.size)
     return largest
-
-
-cdef class BlockFormat:
-    """A block format as the kernels take it; see ``lpnum_block_format`` in elementwise.h."""
-    cdef lpnum_block_format c
-    cdef Format element, scale
-    cdef double values[256]
-
-    def __init__(self, Format element not None, Format scale not None, *, size_t block, bint packed, double unit,
-                 double largest, bint power_of_two, int shift, int tie, int64_t threshold, bint scale_up, bint single, object values):
-        cdef int k
-        if block < 1 or scale.c.values == NULL or len(values) > 256 or element.c.code_max > 255 or (packed and block % 2):
-            raise ValueError("BlockFormat takes elements and scales of at most 8 bits, and blocks of at least one (packed: two)")
-        self.element, self.scale = element, scale
-        self.c.element, self.c.scale, self.c.block, self.c.packed = &element.c, &scale.c, block, packed
-        self.c.unit, self.c.largest, self.c.power_of_two = unit, largest, power_of_two
-        self.c.shift, self.c.tie, self.c.threshold = shift, tie, threshold
-        self.c.scale_up, self.c.single = scale_up, single
-        for k in range(256):
-            self.values[k] = values[k] if k < len(values) else 0.0
-        self.c.values = self.values
-
-    cdef size_t blocks(self, Contiguous floats, Contiguous codes, Contiguous scales) except? -1:
-        """Number of blocks, the same in all three buffers."""
-        if self.c.block == 0:
-            raise ValueError("BlockFormat without __init__")
-        if floats.dtype < 4:
-            raise TypeError("float32 or float64 expected")
-        if codes.view.itemsize != 1 or scales.view.itemsize != 1:
-            raise TypeError("codes of one byte expected")
-        if floats.size % self.c.block or scales.size != floats.size // self.c.block:
-            raise ValueError(f"{floats.size} values in blocks of {self.c.block} with {scales.size} scales")
-        if codes.size != (floats.size // 2 if self.c.packed else floats.size):
-            raise ValueError(f"{codes.size} bytes of codes for {floats.size} values")
-        return scales.size
-
-
-def quantize_blocks(BlockFormat fmt not None, object values, double tensor_scale, object codes, object scales,
-                    int rounding=0, int overflow=0, int random_bits=16, uint64_t seed=0, uint64_t stream=0, bint count=False):
-    """Codes and scale codes of contiguous blocks; see ``block.h``. Returns (status, events as a tuple)."""
-    cdef Contiguous x = Contiguous(), c = Contiguous(), s = Contiguous()
-    cdef lpnum_policy policy
-    cdef lpnum_events events
-    cdef unsigned char *work = NULL
-    cdef size_t n_blocks
-    cdef int status
-    x.take(values, False)
-    c.take(codes, True)
-    s.take(scales, True)
-    n_blocks = fmt.blocks(x, c, s)
-    set_policy(&policy, rounding, overflow, random_bits, seed, stream, count)
-    if fmt.c.packed:
-        work = <unsigned char *>malloc(fmt.c.block if fmt.c.block > 1024 else 1024)
-        if work == NULL:
-            raise MemoryError()
-    events.total = events.overflow = events.underflow = events.inexact = events.invalid = 0
-    events.first_overflow = events.first_invalid = -1
-    with nogil:
-        status = kernels.quantize_blocks(&fmt.c, x.dtype, x.view.buf, n_blocks, tensor_scale,
-                                         <unsigned char *>c.view.buf, <unsigned char *>s.view.buf, work, &policy, &events)
-        free(work)
-    return status, (events.total, events.overflow, events.underflow, events.inexact, events.invalid,
-                    events.first_overflow, events.first_invalid)
-
-
-def dequantize_blocks(BlockFormat fmt not None, object codes, object scales, double tensor_scale, object out):
-    """Values of contiguous blocks into a contiguous float32 or float64 array."""
-    cdef Contiguous x = Contiguous(), c = Contiguous(), s = Contiguous()
-    cdef size_t n_blocks
-    c.take(codes, False)
-    s.take(scales, False)
-    x.take(out, True)
-    n_blocks = fmt.blocks(x, c, s)
-    with nogil:
-        kernels.dequantize_blocks(&fmt.c, <unsigned char *>c.view.buf, <unsigned char *>s.view.buf, n_blocks,
-                                  tensor_scale, x.dtype, x.view.buf)
-
-
-cdef class Buffer:
-    """A buffer with strides, held for the duration of a call."""
-    cdef Py_buffer view
-    cdef bint held
-
-    def __dealloc__(self):
-        if self.held:
-            PyBuffer_Release(&self.view)
-
-    cdef int take(self, object array, int ndim, bint writable) except -1:
-        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
-        self.held = True
-        if self.view.ndim != ndim:
-            raise ValueError(f"a buffer of {ndim} dimensions is needed here, not {self.view.ndim}")
-        return check_alignment(&self.view)
-
-    cdef int take_codes(self, object array, lpnum_matrix *matrix) except -1:
-        """A matrix of codes whose second axis is contracted."""
-        self.take(array, 2, False)
-        matrix.dtype = dtype_of(&self.view)
-        if matrix.dtype > 3:
-            raise TypeError("codes must be integers")
-        matrix.data = <const char *>self.view.buf
-        matrix.stride, matrix.k_stride = self.view.strides[0], self.view.strides[1]
-        matrix.values = NULL
-        return 0
-
-    cdef int take_factor(self, object array, size_t n, lpnum_factor *factor) except -1:
-        """Contiguous float64: n numbers, or one for all."""
-        self.take(array, 1, False)
-        if dtype_of(&self.view) != 5 or (self.view.shape[0] > 1 and self.view.strides[0] != 8):
-            raise ValueError("factors must be contiguous float64")
-        if self.view.shape[0] != 1 and <size_t>self.view.shape[0] != n:
-            raise ValueError(f"{self.view.shape[0]} factors for {n} rows or columns")
-        factor.data = <const double *>self.view.buf
-        factor.stride = 1 if self.view.shape[0] > 1 else 0
-        return 0
-
-
-cdef void *workspace_of(Buffer workspace, object array, size_t needed) except NULL:
-    workspace.take(array, 1, True)
-    if <size_t>workspace.view.len < needed or workspace.view.strides[0] != workspace.view.itemsize:
-        raise ValueError(f"a contiguous workspace of {needed} bytes is needed, not {workspace.view.len}")
-    return workspace.view.buf
-
-
-cdef int hold_factor(list held, object array, size_t n, lpnum_factor *factor) except -1:
-    cdef Buffer buffer = Buffer()
-    buffer.take_factor(array, n, factor)
-    held.append(buffer)
-    return 0
-
-
-def matmul_tile(object a, object b, object out, object workspace, object step_a=None, object step_b=None,
-                tuple terms=(), object a_values=None, object b_values=None):
-    """One tile of ``a @ b.T`` on codes, scaled; see ``lpnum_product`` in gemm.h.
-
-    `a` (m, k) and `b` (n, k) are 8-bit codes with any strides, m and n at most ``TILE``; `out` (m, n) is float32 or
-    float64, or int32 or int64 for the bare sums of integer codes. `step_a`, `step_b`: two floats, or float64 of shape (1,) or (m,), (n,);
-    `terms`: up to two pairs of such factors. `a_values`, `b_values`: float32 values of the 256 codes, both or none.
-    """
-    cdef Buffer first = Buffer(), second = Buffer(), target = Buffer(), space = Buffer()
-    cdef list factors = []
-    cdef Contiguous table_a, table_b
-    cdef lpnum_product p
-    cdef double scalar_a, scalar_b
-    cdef void *memory
-    cdef int t
-    first.take_codes(a, &p.a)
-    second.take_codes(b, &p.b)
-    target.take(out, 2, True)
-    p.m, p.k, p.n = first.view.shape[0], first.view.shape[1], second.view.shape[0]
-    if second.view.shape[1] != first.view.shape[1] or target.view.shape[0] != first.view.shape[0] \
-            or target.view.shape[1] != second.view.shape[0]:
-        raise ValueError("matmul_tile: the shapes do not fit")
-    if p.a.dtype > 1 or p.b.dtype > 1:
-        raise TypeError("matmul_tile takes codes of 8 bits")
-    if p.m > LPNUM_TILE or p.n > LPNUM_TILE:
-        raise ValueError(f"matmul_tile: a tile has at most {LPNUM_TILE} rows and columns")
-    cdef bytes kind = target.view.format.lstrip(b"@=") if target.view.format != NULL else b"B"
-    if kind in (b"f", b"d"):
-        p.out_dtype = 2 if kind == b"f" else 3
-    elif kind in (b"i", b"l", b"q") and target.view.itemsize in (4, 8):
-        p.out_dtype = 0 if target.view.itemsize == 4 else 1
-    else:
-        raise TypeError(f"matmul_tile: out must be int32, int64, float32 or float64, not {kind.decode()!r}")
-    p.out = <char *>target.view.buf
-    p.out_row, p.out_column = target.view.strides[0], target.view.strides[1]
-    if (a_values is None) != (b_values is None):
-        raise ValueError("matmul_tile: values of the codes for both matrices, or for none")
-    if a_values is not None:
-        table_a, table_b = Contiguous(), Contiguous()
-        table_a.take(a_values, False)
-        table_b.take(b_values, False)
-        if table_a.dtype != 4 or table_b.dtype != 4 or table_a.size != 256 or table_b.size != 256 or p.out_dtype < 2:
-            raise ValueError("matmul_tile: float products take 256 float32 values and a float result")
-        p.a.values, p.b.values = <const float *>table_a.view.buf, <const float *>table_b.view.buf
-    if terms is None:
-        raise TypeError("matmul_tile: terms must be a tuple")
-    p.n_terms = len(terms)
-    if p.n_terms > 2 or (p.out_dtype > 1 and (step_a is None or step_b is None)):
-        raise ValueError("matmul_tile: at most two terms, and steps for a float result")
-    if p.out_dtype > 1:
-        if isinstance(step_a, float) and isinstance(step_b, float):
-            scalar_a, scalar_b = step_a, step_b
-            p.step_a.data, p.step_a.stride = &scalar_a, 0
-            p.step_b.data, p.step_b.stride = &scalar_b, 0
-        else:
-            hold_factor(factors, step_a, p.m, &p.step_a)
-            hold_factor(factors, step_b, p.n, &p.step_b)
-        for t in range(p.n_terms):
-            if not isinstance(terms[t], tuple) or len(terms[t]) != 2:
-                raise ValueError("matmul_tile: a term is a pair of factors")
-            hold_factor(factors, terms[t][0], p.m, &p.row_term[t])
-            hold_factor(factors, terms[t][1], p.n, &p.column_term[t])
-    memory = workspace_of(space, workspace, kernels.gemm_workspace(&p))
-    cdef const lpnum_kernels *table = kernels
-    if p.m == 0 or p.n == 0:
-        return
-    with nogil:
-        table.gemm(&p, memory)
-
-
-def matmul_workspace(size_t m, size_t n, size_t k, bint floats):
-    """Bytes of workspace for a tile."""
-    cdef lpnum_product p
-    cdef float none = 0
-    p.m, p.n, p.k = m, n, k
-    p.a.values = &none if floats else NULL
-    return kernels.gemm_workspace(&p)
-
-
-def matvec(object a, object v, object out, object workspace):
-    """``out = a @ v``, exact and rounded once, for codes of 8 or 16 bits and finite float64.
-
-    `a` (m, k) with one axis contiguous, k at most ``MATVEC_LENGTH``; `v` (k,) and `out` (m,) contiguous float64.
-    Returns 0, or 1 if `v` holds NaN or infinity, 2 if its exponents are too far apart; then `out` is not written.
-    """
-    cdef Buffer codes = Buffer(), space = Buffer()
-    cdef Contiguous vector = Contiguous(), result = Contiguous()
-    cdef lpnum_matvec p
-    cdef void *memory
-    cdef int status
-    codes.take_codes(a, &p.a)
-    vector.take(v, False)
-    result.take(out, True)
-    p.m, p.k = codes.view.shape[0], codes.view.shape[1]
-    if p.k <= 1:  # strides of no meaning
-        p.a.k_stride = codes.view.itemsize
-    if p.m <= 1:
-        p.a.stride = codes.view.itemsize
-    if vector.dtype != 5 or result.dtype != 5 or vector.size != p.k or result.size != p.m:
-        raise ValueError("matvec takes float64 of the matrix's lengths")
-    if p.m > 1 and p.k > 1 and p.a.stride != codes.view.itemsize and p.a.k_stride != codes.view.itemsize:
-        raise ValueError("matvec: one axis of the matrix must be contiguous")
-    if p.k > MATVEC_LENGTH:
-        raise ValueError(f"matvec: at most {MATVEC_LENGTH} elements")
-    p.v, p.out = <const double *>vector.view.buf, <double *>result.view.buf
-    memory = workspace_of(space, workspace, kernels.matvec_workspace(&p))
-    if p.m == 0:
-        return 0
-    with nogil:
-        status = kernels.matvec(&p, memory)
-    return status
-
-
-def matvec_workspace(size_t m, size_t k):
-    """Bytes of workspace for `matvec`."""
-    cdef lpnum_matvec p
-    p.m, p.k = m, k
-    return kernels.matvec_workspace(&p)
-
-
-def dot_rows(object a, object b, object out):
-    """``out[i] = sum_k a[i, k] * b[i, k]``, exact, for codes (m, k) contiguous along k and int64 `out`."""
-    cdef Buffer first = Buffer(), second = Buffer(), target = Buffer()
-    cdef lpnum_matrix p, q
-    cdef size_t i, m, k
-    first.take_codes(a, &p)
-    second.take_codes(b, &q)
-    target.take(out, 1, True)
-    m, k = first.view.shape[0], first.view.shape[1]
-    if second.view.shape[0] != first.view.shape[0] or second.view.shape[1] != first.view.shape[1] \
-            or target.view.shape[0] != first.view.shape[0] or target.view.itemsize != 8:
-        raise ValueError("dot_rows: the shapes do not fit")
-    if k > 1 and (p.k_stride != first.view.itemsize or q.k_stride != second.view.itemsize):
-        raise ValueError("dot_rows: rows must be contiguous")
-    with nogil:
-        for i in range(m):
-            (<int64_t *>(<char *>target.view.buf + <ptrdiff_t>i * target.view.strides[0]))[0] = kernels.dot_codes(
-                p.data + <ptrdiff_t>i * p.stride, p.dtype, q.data + <ptrdiff_t>i * q.stride, q.dtype, k)

@@ -14,6 +14,7 @@ import numpy as np
 
 from lpnum_optim import _reference
 from lpnum_optim._core import epochs
+from lpnum_optim.data import DataMatrix
 
 LOGISTIC = 1
 N_STEPS = 20_000
@@ -26,6 +27,7 @@ class LinearData:
         rng = np.random.default_rng(0)
         self.x_step = 1.0 / 127
         self.codes = rng.integers(-127, 127, size=(n, d), endpoint=True, dtype=np.int8)
+        self.data = DataMatrix(self.codes, self.x_step)
         self.values = self.codes.astype(np.float32)
         self.values *= np.float32(self.x_step)
         self.snapshot = rng.normal(size=d) / math.sqrt(d)
@@ -46,7 +48,7 @@ class LinearData:
         """One epoch of float32 SVRG; returns the iterate."""
         w = self.snapshot.astype(np.float32)
         zeros = np.zeros(len(self.targets))
-        epochs.float_epoch(self.values, 1.0, self.targets, zeros, self.slopes, self.gradient, w, **self.common)
+        epochs.float_epoch(DataMatrix(self.values), self.targets, zeros, self.slopes, self.gradient, w, **self.common)
         return w
 
     def halp(self, bits: int = 8, run: Any = epochs.lowbit_epoch, **changes: Any) -> np.ndarray[Any, Any]:
@@ -54,7 +56,7 @@ class LinearData:
         top = 2 ** (bits - 1) - 1
         z = np.zeros(self.codes.shape[1], np.int8 if bits <= 8 else np.int16)
         run(
-            self.codes, self.x_step, self.targets, self.margins, self.slopes, self.gradient, z, self.reach / top,
+            self.data, self.targets, self.margins, self.slopes, self.gradient, z, self.reach / top,
             code_min=-top - 1, code_max=top, seed=1, stream=1, **{**self.common, **changes},
         )  # fmt: skip
         return z
@@ -63,7 +65,7 @@ class LinearData:
         """Both epochs do what they say: SVRG-32 is the float64 epoch, HALP its specification, HALP-16 close to both."""
         w = self.snapshot.copy()
         zeros = np.zeros(len(self.targets))
-        epochs.float_epoch(self.codes, self.x_step, self.targets, zeros, self.slopes, self.gradient, w, **self.common)
+        epochs.float_epoch(self.data, self.targets, zeros, self.slopes, self.gradient, w, **self.common)
         moved = w - self.snapshot
         np.testing.assert_allclose(self.svrg32() - self.snapshot, moved, rtol=0, atol=1e-3 * np.abs(moved).max())
         np.testing.assert_allclose(self.halp(16) * self.reach / 32767, moved, rtol=0, atol=2e-2 * np.abs(moved).max())

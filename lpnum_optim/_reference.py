@@ -13,6 +13,7 @@ import numpy as np
 
 from lpnum._reference import aes_round, ars_blocks
 
+from .data import DataMatrix
 from .grid_control import GridControl, Report
 
 Array = np.ndarray[Any, Any]
@@ -35,22 +36,66 @@ def exp(a: float) -> float:
     return math.ldexp((p0 + r4 * p1) + r8 * (p2 + r4 * p3), int(k))
 
 
+def loss_slopes(margins: Array, target: float, loss: int, parameter: float = 0.0) -> list[float]:
+    """l'_c(margins, target) for every output c: squared (0), logistic (1), softmax (2), huber (3)."""
+    if loss == 2:
+        return _softmax_slopes([float(m) for m in margins], target)
+    margin = float(margins[0])
+    if loss == 1:
+        return [-target / (1.0 + exp(max(-700.0, min(700.0, target * margin))))]
+    r = margin - target
+    if loss == 3:
+        r = r if r < parameter else parameter
+        r = r if r > -parameter else -parameter
+    return [r]
+
+
 def loss_slope(margin: float, target: float, loss: int) -> float:
-    """l'(margin, target): squared (0) or logistic (1)."""
-    if loss == 0:
-        return margin - target
-    return -target / (1.0 + exp(max(-700.0, min(700.0, target * margin))))
+    """l'(margin, target) of a loss with one output."""
+    return loss_slopes(np.array([margin]), target, loss)[0]
+
+
+def _softmax_slopes(margins: list[float], target: float) -> list[float]:
+    """p_c, and p_y - 1 as minus the sum of the others: relatively accurate however close to 1 p_y is."""
+    top = margins[0]
+    for m in margins:
+        top = m if m > top else top
+    powers = [exp(m - top if m - top > -700.0 else -700.0) for m in margins]
+    total = others = 0.0
+    for c, power in enumerate(powers):
+        total += power
+        others += 0.0 if c == target else power
+    inverse = 1.0 / total
+    return [-others * inverse if c == target else power * inverse for c, power in enumerate(powers)]
 
 
 def refresh_steps(step_size: float, l2: float) -> int:
-    """K: how many steps share one rounding of the constant part of the step."""
+    """K: how many steps share one rounding of the constant part of the step; l2 is the largest of all coordinates."""
     shrink = 16.0 * step_size * l2
     return 64 if shrink == 0.0 else max(1, min(64, int(min(1.0 / shrink, 64.0))))
 
 
+def positions(x: DataMatrix) -> tuple[Array, int]:
+    """Where in a row the kernels keep each coordinate, and how long their rows are."""
+    d = x.shape[1]
+    j = np.arange(d)
+    if x.packed:  # of 128 codes the even ones, which are the low halves of 64 bytes, then the odd ones
+        return j // 128 * 128 + j % 2 * 64 + j % 128 // 2, -(-d // 128) * 128
+    return j, -(-d // 64) * 64
+
+
+def integer_rows(x: DataMatrix) -> tuple[Array, float]:
+    """Data codes of all rows and their step. Codes of 4 bits are taken times 16: they use the range of a byte."""
+    if not x.packed:
+        return x.rows.astype(np.int64), x.step
+    codes = np.stack([x.rows & 15, x.rows >> 4], axis=-1).reshape(len(x.rows), -1)[:, : x.shape[1]].astype(np.int64)
+    if x.packed == "int4":
+        codes = (codes ^ 8) - 8
+    return codes * 16, x.step / 16
+
+
 def lowbit_epoch(
-    x: Array,
-    x_step: float,
+    x: DataMatrix,
     targets: Array,
     margins: Array,
     anchors: Array,
@@ -67,31 +112,42 @@ def lowbit_epoch(
     seed: int,
     stream: int,
     control: GridControl | None = None,
+    weights: Array | None = None,
+    shrink: Array | None = None,
+    loss_parameter: float = 0.0,
+    intercept: Array | None = None,
+    intercept_direction: Array | None = None,
+    intercept_step: float = 0.0,
 ) -> tuple[float, float, float]:
     """One epoch on the codes `z`, in place; see ``lpnum_optim._core.epochs.lowbit_epoch``."""
-    d, wide = len(z), z.dtype == np.int16
+    (n, d), wide = x.shape, z.dtype == np.int16
+    outputs = z.size // d
+    margins, anchors, direction = margins.reshape(n, -1), anchors.reshape(n, -1), direction.reshape(-1, d)
     beta_max, fine_max = (32767, (1 << 23) - 1) if wide else (127, 32767)
 
     def sat(v: Array) -> Array:
         return v if wide else np.clip(v, -32768, 32767)
 
     grid = control or GridControl()
+    place, padded = positions(x)
+    n_blocks = outputs * padded // 8  # of 16-bit words for all coordinates
 
     def random32(first: int) -> Array:
-        words = ars_blocks(seed, stream, first, n_blocks).reshape(-1).view("<u2")[:d]
+        words = ars_blocks(seed, stream, first, n_blocks).reshape(-1).view("<u2").reshape(outputs, padded)[:, place]
         return words.astype(np.int64) << 16
 
     def constant_part(first: int) -> Array:
         h_scale = step_size / (z_step * grid.change) * 2.0**40
         fixed = np.rint(np.clip(direction * h_scale, -(2.0**60), 2.0**60)).astype(np.int64)
-        return np.clip((fixed + shrink * q + random32(first)) >> 32, -fine_max - 1, fine_max)
+        return np.clip((fixed + decay * q + random32(first)) >> 32, -fine_max - 1, fine_max)
 
-    data = x.astype(np.int64)
-    q = z.astype(np.int64)
-    shrink = int(np.rint(min(step_size * l2 * 2.0**40, 2.0**44)))
-    n_blocks = (d + 63) // 64 * 8
-    base = ars_blocks(seed, stream, 0, -(-d // 16))
-    every = refresh_steps(step_size, l2)
+    data, x_step = integer_rows(x)
+    q = z.astype(np.int64).reshape(outputs, d)
+    penalty = np.full(d, l2) if shrink is None else shrink
+    decay = np.rint(np.clip(step_size * penalty * 2.0**40, -(2.0**44), 2.0**44)).astype(np.int64)
+    base = ars_blocks(seed, stream, 0, padded // 16)
+    every = refresh_steps(step_size, max(0.0, float(penalty.max())))
+    offsets = np.zeros(outputs) if intercept is None else intercept.copy()
     t = clipped = 0
     range_used = 0.0
     runs = grid.split(samples)
@@ -101,33 +157,40 @@ def lowbit_epoch(
         for i in run:
             if t % every == 0:
                 h = constant_part(_DITHER_REFRESH + t // every * n_blocks)
-            whitening, round_key, word = ars_blocks(seed, stream, _DITHER_STEPS + 3 * t, 3)
-            dither = aes_round(base ^ whitening, round_key).reshape(-1)[:d].astype(np.int64)
-            uniform = float(word[:4].view("<u4")[0]) * 2.0**-32
-
             step = z_step * grid.change
-            margin = float(margins[i]) + x_step * step * float(np.dot(data[i], q))
-            beta = (loss_slope(margin, float(targets[i]), loss) - float(anchors[i])) * (step_size * x_step / step * 256)
-            inside = -beta_max <= beta + uniform < beta_max + 1
-            beta_q = math.floor(beta + uniform) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
-            clipped += not inside
-
-            q = np.clip(sat((q << 8) + sat(dither - beta_q * data[i] - h)) >> 8, code_min, code_max)
+            dots = [float(np.dot(data[i], q[c])) for c in range(outputs)]
+            m = np.array([margins[i, c] + x_step * step * dots[c] + offsets[c] for c in range(outputs)])
+            slopes = loss_slopes(m, float(targets[i]), loss, loss_parameter)
+            for c in range(outputs):
+                g = slopes[c] - float(anchors[i, c])
+                g = g if weights is None else float(weights[i]) * g
+                if intercept is not None and intercept_direction is not None:
+                    offsets[c] -= intercept_step * (g + intercept_direction[c])
+                first = _DITHER_STEPS + 3 * (t * outputs + c)
+                whitening, round_key, word = ars_blocks(seed, stream, first, 3)
+                dither = aes_round(base ^ whitening, round_key).reshape(-1)[place].astype(np.int64)
+                beta = g * (step_size * x_step / step * 256) + float(word[:4].view("<u4")[0]) * 2.0**-32
+                inside = -beta_max <= beta < beta_max + 1
+                beta_q = math.floor(beta) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
+                clipped += not inside
+                q[c] = np.clip(sat((q[c] << 8) + sat(dither - beta_q * data[i] - h[c])) >> 8, code_min, code_max)
             t += 1
             if t % every == 0 or t == stop:
                 at_end += int(np.count_nonzero((q == code_min) | (q == code_max)))
                 largest = max(largest, int(np.max(np.abs(q))))
                 observed += 1
         range_used = min(1.0, largest / code_max)
-        grid.observe(Report(at_end / (observed * d), range_used, (q == code_min) | (q == code_max)))
+        grid.observe(Report(at_end / (observed * q.size), range_used, (q == code_min) | (q == code_max)))
         factor = grid.next_factor() if k + 1 < len(runs) else 1.0
         if factor != 1.0:
             multiplier = int(np.rint(min(2.0**32 / factor, 2.0**47)))
             first = _DITHER_CHANGE + 2 * k * n_blocks
             q = np.clip((multiplier * q + random32(first)) >> 32, code_min, code_max)
             h = constant_part(first + n_blocks)
-    z[:] = q
-    return grid.saturated, range_used, clipped / max(1, len(samples))
+    z[...] = q.reshape(z.shape)
+    if intercept is not None:
+        intercept[:] = offsets
+    return grid.saturated, range_used, clipped / max(1, len(samples) * outputs)
 
 
 def row_products(x: Array, x_step: float, w: Array) -> Array:

@@ -16,6 +16,7 @@ from lpnum import LPArray
 from lpnum.random import CounterRNG
 
 from ._core.epochs import float_epoch, lowbit_epoch
+from .data import DataMatrix
 from .gradients import LinearTerms
 from .grid_control import GridControl, Report
 from .problem import FiniteSum
@@ -90,9 +91,8 @@ class FullPrecision:
         self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """The float epoch, with w itself as z."""
-        rows, step = problem.kernel_data
         float_epoch(
-            rows, step, problem.y, *terms, self.array,
+            DataMatrix(*problem.kernel_data), problem.y, *terms, self.array,
             step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
         )  # fmt: skip
         return self.observe()
@@ -162,10 +162,9 @@ class Quantized:
         self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """The integer epoch on the codes, in place."""
-        rows, step = problem.kernel_data
         fmt = self.array.format
         saturated, range_used, _ = lowbit_epoch(
-            rows, step, problem.y, *terms, self.array.codes, self.scale,
+            DataMatrix(*problem.kernel_data), problem.y, *terms, self.array.codes, self.scale,
             step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
             code_min=fmt.code_min, code_max=fmt.code_max, seed=self.rng.seed, stream=self.rng.next_stream(),
             control=control,

@@ -10,8 +10,10 @@ import pytest
 
 from lpnum_optim import _reference
 from lpnum_optim._core import epochs
+from lpnum_optim.data import DataMatrix
 
 SQUARED, LOGISTIC = 0, 1
+ONLY_LOWBIT = ("z_step", "code_min", "code_max", "seed", "stream", "control")
 
 
 def _levels():
@@ -74,9 +76,14 @@ def lowbit_case(seed, d, dtype, bits, loss=LOGISTIC, l2=0.0, steps=130, n=20, **
 def run(function, args, codes):
     codes = codes.copy()
     arguments = dict(args)
-    positional = [arguments.pop(k) for k in ("x", "x_step", "targets", "margins", "anchors", "direction")]
-    report = function(*positional, codes, arguments.pop("z_step"), **arguments)
+    matrix = DataMatrix(arguments.pop("x"), arguments.pop("x_step"))
+    positional = [arguments.pop(k) for k in ("targets", "margins", "anchors", "direction")]
+    report = function(matrix, *positional, codes, arguments.pop("z_step"), **arguments)
     return codes, report
+
+
+def float_epoch(w, x, x_step, **args):
+    epochs.float_epoch(DataMatrix(x, x_step), w=w, **args)
 
 
 def assert_as_specified(args, codes):
@@ -166,8 +173,7 @@ def test_no_steps_change_nothing():
     np.testing.assert_array_equal(got, codes)
     assert report == (0.0, 0.0, 0.0)
     w = np.ones(40)
-    del args["seed"], args["stream"], args["code_min"], args["code_max"], args["z_step"]
-    epochs.float_epoch(w=w, **args)
+    float_epoch(w, **{k: v for k, v in args.items() if k not in ONLY_LOWBIT})
     assert np.all(w == 1.0)
 
 
@@ -238,7 +244,7 @@ def test_sixteen_bits_follow_the_float64_epoch(dtype, loss, l2):
     assert beta_saturated == 0.0
     z = np.zeros(d)
     names = ("x", "x_step", "targets", "margins", "anchors", "direction", "step_size", "l2", "loss", "samples")
-    epochs.float_epoch(w=z, **{k: args[k] for k in names})
+    float_epoch(w=z, **{k: args[k] for k in names})
     lag = _reference.refresh_steps(args["step_size"], l2) / 2 * args["step_size"] * l2 * np.linalg.norm(z)
     assert np.linalg.norm(z) > 1000 * args["z_step"] * math.sqrt(d)
     assert np.linalg.norm(args["z_step"] * codes - z) < 0.6 * args["z_step"] * math.sqrt(steps * d) + lag
@@ -263,8 +269,8 @@ def test_float_epoch_is_the_textbook_loop(real, dtype):
         for level in LEVELS:
             epochs.set_simd_level(level)
             got = start.copy()
-            epochs.float_epoch(x, x_step, targets, margins, anchors, direction, got, step_size=step, l2=l2, loss=loss,
-                               samples=samples)  # fmt: skip
+            epochs.float_epoch(DataMatrix(x, x_step), targets, margins, anchors, direction, got, step_size=step, l2=l2,
+                               loss=loss, samples=samples)  # fmt: skip
             results.append(got)
             np.testing.assert_array_equal(got, results[0], err_msg=f"level {level}")
         scale = np.abs(w).max()
@@ -312,22 +318,21 @@ def test_bit_centering_with_the_integer_loop_reaches_full_accuracy(problem):
         gradient = epochs.weighted_row_sum(codes, x_step, (margins - y) / n)
         norms.append(np.linalg.norm(gradient))
         z, z_step = np.zeros(d, np.int8), norms[-1] / 2 / 127
-        epochs.lowbit_epoch(codes, x_step, y, margins, margins - y, gradient, z, z_step, step_size=step_size, l2=0.0,
-                            loss=SQUARED, samples=sampling.integers(0, n, 2 * n), code_min=-128, code_max=127,
-                            seed=problem, stream=epoch)  # fmt: skip
+        epochs.lowbit_epoch(DataMatrix(codes, x_step), y, margins, margins - y, gradient, z, z_step,
+                            step_size=step_size, l2=0.0, loss=SQUARED, samples=sampling.integers(0, n, 2 * n),
+                            code_min=-128, code_max=127, seed=problem, stream=epoch)  # fmt: skip
         center += z_step * z
     assert norms[0] > 5
     assert min(norms) < 1e-10
 
 
 BAD = [
-    ({"x": [[1, 2]]}, TypeError, "x: got list"),
-    ({"x": np.zeros((20, 9), np.float32)}, TypeError, "element type float32; allowed: int8, uint8"),
+    ({"x": [[1, 2]]}, TypeError, "x.rows: got list"),
     ({"x": np.zeros((20, 9), np.int32)}, TypeError, "element type int32"),
     ({"x": np.zeros(9, np.int8)}, ValueError, "1 dimensions; expected 2"),
     ({"x": np.zeros((20, 18), np.int8)[:, ::2]}, ValueError, "not C-contiguous"),
     ({"x": np.zeros((0, 9), np.int8)}, ValueError, "empty"),
-    ({"x_step": 0.0}, ValueError, "x_step = 0.0"),
+    ({"x_step": 0.0}, ValueError, "x.step = 0.0"),
     ({"targets": np.zeros(19)}, ValueError, "targets: length 19; expected 20"),
     ({"targets": np.zeros(20, np.float32)}, TypeError, "targets: element type float32"),
     ({"margins": np.zeros(20, ">f8")}, TypeError, "margins: element type"),
@@ -340,9 +345,10 @@ BAD = [
     ({"step_size": np.inf}, ValueError, "step_size = inf"),
     ({"l2": -1.0}, ValueError, "l2 = -1.0"),
     ({"loss": 2}, ValueError, "loss 2"),
+    ({"loss": 4}, ValueError, "loss 4"),
     ({"z_step": -1.0}, ValueError, "z_step = -1.0"),
     ({"code_max": 128}, ValueError, "codes -128..128"),
-    ({"code_min": -3, "code_max": 3}, ValueError, r"z\[\d\] = "),
+    ({"code_min": -3, "code_max": 3}, ValueError, r"element \d of z is "),
     ({"seed": -1}, OverflowError, "negative"),
 ]
 
@@ -362,8 +368,7 @@ def test_bad_iterates_and_vectors_are_named():
         run(epochs.lowbit_epoch, args, np.zeros(9, np.uint8))
     codes.flags.writeable = False
     with pytest.raises(TypeError, match="writable"):
-        epochs.float_epoch(args["x"], 1.0, args["targets"], args["margins"], args["anchors"], args["direction"], codes,
-                           step_size=1.0, l2=0.0, loss=0, samples=args["samples"])  # fmt: skip
+        float_epoch(codes, **{k: v for k, v in args.items() if k not in ONLY_LOWBIT})
     with pytest.raises(ValueError, match="w: length 8; expected 9"):
         epochs.row_products(args["x"], 1.0, np.zeros(8))
     with pytest.raises(ValueError, match="p: length 9; expected 20"):

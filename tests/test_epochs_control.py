@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_epochs import LEVELS, LOGISTIC, SQUARED, lowbit_case, run
+from test_epochs import LEVELS, LOGISTIC, SQUARED, float_epoch, lowbit_case, run
 
 from lpnum_optim import _reference, iterates, minimize
 from lpnum_optim._core import epochs
@@ -159,7 +159,7 @@ def test_sixteen_bits_follow_the_float64_epoch_through_changes(loss, l2, rule):
     assert beta_saturated == 0.0
     z = np.zeros(d)
     names = ("x", "x_step", "targets", "margins", "anchors", "direction", "step_size", "l2", "loss", "samples")
-    epochs.float_epoch(w=z, **{k: args[k] for k in names})
+    float_epoch(w=z, **{k: args[k] for k in names})
     lag = _reference.refresh_steps(args["step_size"], l2) / 2 * args["step_size"] * l2 * np.linalg.norm(z)
     assert np.linalg.norm(z) > 1000 * widest * math.sqrt(d)
     error = np.linalg.norm(args["z_step"] * control.change * codes - z)
@@ -206,7 +206,7 @@ def test_an_epoch_of_minimize_is_one_compiled_call(bits, monkeypatch):
     def counted(*args, control, **options):
         report = epochs.lowbit_epoch(*args, control=control, **options)
         calls.append(len(options["samples"]))
-        changes.append((args[7], control.change))
+        changes.append((args[6], control.change))
         return report
 
     monkeypatch.setattr(iterates, "lowbit_epoch", counted)

@@ -17,6 +17,7 @@ import lpnum
 from lpnum._core import kernels
 from lpnum_optim import METHODS, FiniteSum, FunctionSum, MinimizeResult, minimize
 from lpnum_optim._core.epochs import float_epoch
+from lpnum_optim.data import DataMatrix
 from lpnum_optim.datasets import synthetic
 from lpnum_optim.gradients import VarianceReduced
 from lpnum_optim.iterates import BitCentered, FullPrecision
@@ -146,7 +147,7 @@ class ExactCentered(FullPrecision):
         rows, step = problem.kernel_data
         z = np.zeros_like(self.array)
         options = {"step_size": step_size, "l2": problem.l2, "loss": problem.loss.kernel_id, "samples": samples}
-        float_epoch(rows, step, problem.y, *terms, z, **options)
+        float_epoch(DataMatrix(rows, step), problem.y, *terms, z, **options)
         self.array = self.center + z
         return self.observe()
 

@@ -2,22 +2,22 @@ from typing import Any
 
 from numpy import dtype, float64, ndarray
 
+from lpnum_optim.data import DataMatrix
 from lpnum_optim.grid_control import GridControl
 
 _NDArray = ndarray[Any, Any]
-_Float64 = ndarray[tuple[int], dtype[float64]]
+_Vector = ndarray[tuple[int], dtype[float64]]
 
 LEVEL_NAMES: tuple[str, str, str]
 
 def simd_level() -> int: ...
 def set_simd_level(level: int) -> None: ...
 def lowbit_epoch(
-    x: _NDArray,
-    x_step: float,
-    targets: _Float64,
-    margins: _Float64,
-    anchors: _Float64,
-    direction: _Float64,
+    x: DataMatrix,
+    targets: _Vector,
+    margins: _NDArray,
+    anchors: _NDArray,
+    direction: _NDArray,
     z: _NDArray,
     z_step: float,
     *,
@@ -30,20 +30,37 @@ def lowbit_epoch(
     seed: int,
     stream: int,
     control: GridControl | None = None,
+    weights: _Vector | None = None,
+    shrink: _Vector | None = None,
+    loss_parameter: float = 0.0,
+    batch: int = 1,
+    l1: float = 0.0,
+    center: _NDArray | None = None,
+    intercept: _Vector | None = None,
+    intercept_direction: _Vector | None = None,
+    intercept_step: float = 0.0,
 ) -> tuple[float, float, float]: ...
 def float_epoch(
-    x: _NDArray,
-    x_step: float,
-    targets: _Float64,
-    margins: _Float64,
-    anchors: _Float64,
-    direction: _Float64,
+    x: DataMatrix,
+    targets: _Vector,
+    margins: _NDArray,
+    anchors: _NDArray,
+    direction: _NDArray,
     w: _NDArray,
     *,
     step_size: float,
     l2: float,
     loss: int,
     samples: _NDArray,
+    weights: _Vector | None = None,
+    shrink: _Vector | None = None,
+    loss_parameter: float = 0.0,
+    batch: int = 1,
+    l1: float = 0.0,
+    center: _NDArray | None = None,
+    intercept: _Vector | None = None,
+    intercept_direction: _Vector | None = None,
+    intercept_step: float = 0.0,
 ) -> None: ...
-def row_products(x: _NDArray, x_step: float, w: _Float64) -> _Float64: ...
-def weighted_row_sum(x: _NDArray, x_step: float, p: _Float64) -> _Float64: ...
+def row_products(x: _NDArray, x_step: float, w: _Vector) -> _Vector: ...
+def weighted_row_sum(x: _NDArray, x_step: float, p: _Vector) -> _Vector: ...

@@ -1,8 +1,11 @@
 /* What the epoch kernels take and return; no Python, no NumPy, no SIMD level.
  *
- * One inner step of every method, i = samples[t]:
- *     beta = step_size * (l'(margins[i] + x_i.z, targets[i]) - anchors[i])
- *     z    = Q(z - beta*x_i - step_size*(direction + l2*z))
+ * One inner step of every method, i = samples[t], for every output c (one, or one per class):
+ *     m_c = margins[i, c] + x_i.z_c + b_c
+ *     g_c = weights[i] * (l'_c(m, targets[i]) - anchors[i, c])
+ *     z_c = Q(z_c - step_size * (g_c x_i + direction_c + shrink * z_c))
+ *     b_c = b_c - intercept_step * (g_c + intercept_direction_c)
+ * With a batch, the means of g_c x_i and of g_c over the samples of the batch; z is rounded once.
  */
 #ifndef LPNUM_EPOCHS_API_H
 #define LPNUM_EPOCHS_API_H
@@ -10,15 +13,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EPOCH_OK = 0, EPOCH_NO_MEMORY = 1 };
-enum { LOSS_SQUARED = 0, LOSS_LOGISTIC = 1 };
-enum { X_INT8 = 0, X_UINT8 = 1, X_FLOAT32 = 2, X_FLOAT64 = 3 };
+enum { EPOCH_OK = 0, EPOCH_NO_MEMORY = 1, EPOCH_UNSUPPORTED = 2 };
+enum { LOSS_SQUARED = 0, LOSS_LOGISTIC = 1, LOSS_SOFTMAX = 2, LOSS_HUBER = 3 };
+enum { X_INT8 = 0, X_UINT8 = 1, X_FLOAT32 = 2, X_FLOAT64 = 3, X_INT16 = 4, X_INT4 = 5, X_UINT4 = 6 };
 
+/* value = step * data / (scale of the column: the caller's change of variables, see lpnum_optim/data.py).
+ * Dense: n x d, row after row. X_INT4, X_UINT4: two codes to a byte, the even one in the low half; every row starts at
+ * a new byte. Sparse (columns is not NULL): the values of row i are data[row_start[i]] ... data[row_start[i + 1] - 1],
+ * in the columns of the same numbers. */
 typedef struct {
-    const void *data; /* IN: n x d, row after row; value = step * data */
+    const void *data;
     size_t n, d;
     int kind; /* X_INT8 ... */
     double step;
+    const int32_t *columns;
+    const int64_t *row_start; /* n + 1 */
+    const double *column_scale; /* d, or NULL for 1: the factors of l1 */
 } data_matrix;
 
 typedef struct {
@@ -31,14 +41,24 @@ typedef struct {
 typedef struct {
     data_matrix x;
     sample_list samples;
-    const double *targets, *margins, *anchors; /* IN: n each */
-    const double *direction;                   /* IN: d */
-    double step_size, l2;
+    size_t batch;                    /* samples of one step, at least 1; the last step may have fewer */
+    size_t outputs;                  /* C: 1, or the number of classes for softmax */
+    const double *targets;           /* IN: n; for softmax the numbers of the classes */
+    const double *weights;           /* IN: n, or NULL for 1 */
+    const double *margins, *anchors; /* IN: n x C each */
+    const double *direction;         /* IN: C x d */
+    const double *shrink;            /* IN: d, the L2 penalty of every coordinate, or NULL: l2 for all of them */
+    double step_size, l2, l1;
+    const double *center; /* IN: C x d, or NULL for 0; what z is relative to, for l1 alone */
     int loss;
+    double loss_parameter;             /* huber: where the loss becomes linear */
+    double *intercept;                 /* IN/OUT: C, relative to the margins, or NULL */
+    const double *intercept_direction; /* IN: C */
+    double intercept_step;
 } epoch_problem;
 
 typedef struct {
-    void *codes; /* IN/OUT: d codes, int8 or int16; value = step * code */
+    void *codes; /* IN/OUT: C x d codes, int8 or int16; value = step * code */
     int wide;    /* 1: int16, 0: int8 */
     double step;
     int code_min, code_max; /* code_min <= 0 < code_max, within the storage */

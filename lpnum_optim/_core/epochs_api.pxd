@@ -1,18 +1,21 @@
 # The declarations of epochs_api.h for Cython.
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
 cdef extern from "epochs_api.h" nogil:
-    int EPOCH_NO_MEMORY
-    int LOSS_SQUARED, LOSS_LOGISTIC
-    int X_INT8, X_UINT8, X_FLOAT32, X_FLOAT64
+    int EPOCH_NO_MEMORY, EPOCH_UNSUPPORTED
+    int LOSS_SQUARED, LOSS_LOGISTIC, LOSS_SOFTMAX, LOSS_HUBER
+    int X_INT8, X_UINT8, X_FLOAT32, X_FLOAT64, X_INT16, X_INT4, X_UINT4
 
     ctypedef struct data_matrix:
         const void *data
         size_t n, d
         int kind
         double step
+        const int32_t *columns
+        const int64_t *row_start
+        const double *column_scale
 
     ctypedef struct sample_list:
         const void *index
@@ -22,12 +25,20 @@ cdef extern from "epochs_api.h" nogil:
     ctypedef struct epoch_problem:
         data_matrix x
         sample_list samples
+        size_t batch, outputs
         const double *targets
+        const double *weights
         const double *margins
         const double *anchors
         const double *direction
-        double step_size, l2
+        const double *shrink
+        double step_size, l2, l1
+        const double *center
         int loss
+        double loss_parameter
+        double *intercept
+        const double *intercept_direction
+        double intercept_step
 
     ctypedef struct lowbit_iterate:
         void *codes

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from lpnum import _block_codec
-from lpnum.array import LPArray, own_policy
+from lpnum._base import own_policy
+from lpnum.array import LPArray
 from lpnum.block_array import BlockArray
 from lpnum.block_formats import BlockFormat
 from lpnum.rounding import current as current_policy

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from lpnum import grid
+from lpnum._base import own_policy
 from lpnum._schema import Generators, fields, format_from_json, format_to_json, invalid
-from lpnum.array import LPArray, own_policy
+from lpnum.array import LPArray
 from lpnum.block_array import BlockArray
 from lpnum.block_formats import BlockFormat
 from lpnum.codec import as_codes

@@ -129,11 +129,6 @@ class ArrayMethods:
 
     # ---- shape -----------------------------------------------------------------------------------------------------
 
-    @property
-    def T(self: LPArray) -> LPArray:  # noqa: N802
-        """The transposed view."""
-        return self.transpose()
-
     def transpose(self: LPArray, *axes: Any) -> LPArray:
         """View with the axes permuted (reversed without arguments)."""
         codes = self.codes.transpose(*axes)
@@ -278,10 +273,6 @@ class ArrayMethods:
         """Values rounded to decimals, on a covering grid."""
         return np.round(self, decimals, out)
 
-    def tolist(self: LPArray) -> Any:
-        """The values as nested lists of Python floats."""
-        return self.dequantize().tolist()
-
     def fill(self: LPArray, value: Any) -> None:
         """Set every element to one value, rounded to the grid."""
         self[...] = value
@@ -308,74 +299,6 @@ class ArrayMethods:
 
     def __contains__(self: LPArray, value: Any) -> bool:
         return bool((self.dequantize() == value).any())
-
-    # ---- reductions: wide accumulators, plain results --------------------------------------------------------------
-
-    def sum(self: LPArray, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Sum over axes; exact in integers where one scale serves all elements."""
-        return np.add.reduce(self, axis=axis, dtype=dtype, out=out, **kwargs)
-
-    def mean(self: LPArray, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Arithmetic mean over axes."""
-        return np.mean(self, axis=axis, dtype=dtype, out=out, **kwargs)
-
-    def min(self: LPArray, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Smallest value over axes."""
-        return np.minimum.reduce(self, axis=axis, out=out, **kwargs)
-
-    def max(self: LPArray, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Largest value over axes."""
-        return np.maximum.reduce(self, axis=axis, out=out, **kwargs)
-
-    def ptp(self: LPArray, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Largest minus smallest value over axes."""
-        return np.ptp(self, axis=axis, out=out, **kwargs)
-
-    def prod(self: LPArray, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Product over axes."""
-        return np.multiply.reduce(self, axis=axis, dtype=dtype, out=out, **kwargs)
-
-    def cumsum(self: LPArray, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-        """Running sum along an axis."""
-        return np.cumsum(self, axis=axis, dtype=dtype, out=out)
-
-    def cumprod(self: LPArray, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-        """Running product along an axis."""
-        return np.cumprod(self, axis=axis, dtype=dtype, out=out)
-
-    def trace(
-        self: LPArray, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
-    ) -> Any:
-        """Sum of a diagonal."""
-        return np.trace(self, offset, axis1, axis2, dtype, out)
-
-    def std(self: LPArray, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, **kwargs: Any) -> Any:
-        """Standard deviation over axes."""
-        return np.std(self, axis=axis, dtype=dtype, out=out, ddof=ddof, **kwargs)
-
-    def var(self: LPArray, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, **kwargs: Any) -> Any:
-        """Variance over axes."""
-        return np.var(self, axis=axis, dtype=dtype, out=out, ddof=ddof, **kwargs)
-
-    def all(self: LPArray, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Whether all values are not 0."""
-        return np.all(self, axis=axis, out=out, **kwargs)
-
-    def any(self: LPArray, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Whether any value is not 0."""
-        return np.any(self, axis=axis, out=out, **kwargs)
-
-    def argmin(self: LPArray, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Position of the smallest value."""
-        return np.argmin(self, axis=axis, out=out, **kwargs)
-
-    def argmax(self: LPArray, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Position of the largest value."""
-        return np.argmax(self, axis=axis, out=out, **kwargs)
-
-    def dot(self: LPArray, other: Any, out: Any = None) -> Any:
-        """Dot product; see `lpnum.linalg.dot`."""
-        return np.dot(self, other) if out is None else np.dot(self, other, out=out)
 
     def clip(self: LPArray, min: Any = None, max: Any = None, out: Any = None) -> Any:
         """Values limited to an interval, on the same grid."""

@@ -5,18 +5,18 @@ Arithmetic is in `lpnum._ufuncs`, NumPy's functions in `lpnum._array_functions`;
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from lpnum import _plans, _tables, codec, formats, grid, rounding
+from lpnum import _plans, _tables, codec, formats, grid
+from lpnum._base import StoredArray, own_policy, value_dtype
 from lpnum._methods import ArrayMethods
 from lpnum._protocols import LibraryProtocols, function_of_others, ufunc_of_others
+from lpnum._reductions import Reductions
 from lpnum._regridding import GridChanges
 from lpnum.formats import Format
-from lpnum.random import CounterRNG, as_rng
 from lpnum.rounding import Policy
 
 __all__ = ["LPArray"]
@@ -35,7 +35,7 @@ def _operator(ufunc: np.ufunc, general: Any) -> Any:
     return operator
 
 
-class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin):
+class LPArray(GridChanges, ArrayMethods, Reductions, StoredArray, LibraryProtocols, NDArrayOperatorsMixin):
     """Array of low-precision numbers: ``value = offset + scale * decode(code)``.
 
     Make one with `lpnum.array`, `lpnum.zeros` and the other creation functions; the constructor wraps existing codes.
@@ -94,7 +94,7 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
     array([  50, -128,  100], dtype=int8)
     """
 
-    __slots__ = ("_base", "_offset", "_policy", "_scale", "codes", "dtype", "format")
+    __slots__ = ("_base", "_offset", "_scale", "codes", "dtype", "format")
 
     codes: np.ndarray
     format: Format
@@ -102,7 +102,6 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
     _scale: np.ndarray
     _offset: np.ndarray
     _base: LPArray | None  # of a view
-    _policy: Policy | None  # what the array itself says; None where it says nothing
 
     def __init__(
         self,
@@ -118,15 +117,12 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
     ) -> None:
         fmt = formats.format(format)
         stored = codec.as_codes(codes, fmt, "LPArray")
-        value_dtype = np.dtype(dtype)
-        if value_dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"LPArray: the dtype of the values is float32 or float64, not {value_dtype}")
         self._set(
             stored,
             fmt,
             grid.as_metadata(scale, stored.shape, "scale"),
             grid.as_metadata(offset, stored.shape, "offset"),
-            value_dtype,
+            value_dtype(dtype, "LPArray"),
             own_policy(rounding, overflow, rng),
         )
 
@@ -176,34 +172,9 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
         return grid.plain(self._offset)
 
     @property
-    def rounding(self) -> str | None:
-        """Rounding mode of writes to this array; None takes the context's."""
-        return None if self._policy is None else self._policy.rounding
-
-    @property
-    def overflow(self) -> str | None:
-        """Overflow policy of writes to this array; None takes the context's."""
-        return None if self._policy is None else self._policy.overflow
-
-    @property
-    def rng(self) -> CounterRNG | None:
-        """Generator of the array's stochastic rounding, if it has its own."""
-        return None if self._policy is None else self._policy.rng
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the dimensions."""
         return self.codes.shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return self.codes.ndim
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.codes.size
 
     @property
     def nbytes(self) -> int:
@@ -226,11 +197,6 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
         step: Any = float(self._scale) if self._scale.ndim == 0 else self._scale
         offset: Any = float(self._offset) if self._offset.ndim == 0 else self._offset
         return self.codes, step if unit == 1.0 else step * unit, offset, self.format.kernel
-
-    def policy(self) -> Policy:
-        """Rounding and overflow when this array is written to: its own, else the context's."""
-        current = rounding.current()
-        return current if self._policy is None else self._policy.over(current)
 
     def same_grid(self, other: LPArray) -> bool:
         """Whether format, scale and offset are equal."""
@@ -294,16 +260,6 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
         chosen._write(values, "LPArray.__setitem__")
         self.codes[index] = chosen.codes
 
-    def __len__(self) -> int:
-        if self.ndim == 0:
-            raise TypeError("len() of unsized object")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.ndim == 0:
-            raise TypeError("iteration over a 0-d array")
-        return (self[i] for i in range(len(self)))
-
     def copy(self, order: Any = "C") -> LPArray:
         """An independent array with the same codes, grid and policies (the random generator is shared)."""
         return self._like(self.codes.copy(order), self._scale.copy(), self._offset.copy())
@@ -334,15 +290,6 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # the CPU
 
-    def __copy__(self) -> LPArray:
-        return self.copy()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> LPArray:
-        new = self.copy()
-        if self.rng is not None:
-            new._policy = Policy(self.rounding, self.overflow, None, CounterRNG(self.rng.seed, self.rng.stream))
-        return new
-
     def __repr__(self) -> str:
         parts = [np.array2string(self.dequantize(), separator=", ", prefix="LPArray("), f"format={self.format!r}"]
         for name, meta, default in (("scale", self._scale, None), ("offset", self._offset, 0.0)):
@@ -351,17 +298,6 @@ class LPArray(GridChanges, ArrayMethods, LibraryProtocols, NDArrayOperatorsMixin
             elif float(meta) != default:
                 parts.append(f"{name}={float(meta):.6g}")
         return f"LPArray({', '.join(parts)})"
-
-    def __str__(self) -> str:
-        return str(self.dequantize())
-
-
-def own_policy(rounding: str | None, overflow: str | None, rng: Any) -> Policy | None:
-    """What an array says about writes to itself; None if nothing."""
-    if rng is None and rounding is None and overflow is None:
-        return None
-    draws = rng is not None or rounding == "stochastic"
-    return Policy(rounding, overflow, None, as_rng(rng) if draws else None)
 
 
 def unwritten(shape: Any, fmt: Format, scale: np.ndarray, offset: np.ndarray, dtype: Any, policy: Any) -> LPArray:

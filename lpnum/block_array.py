@@ -5,7 +5,6 @@ One flat class for all block formats; what ufuncs and NumPy's functions do with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,18 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from lpnum import _block_codec, codec, formats
+from lpnum._base import StoredArray, own_policy, value_dtype
 from lpnum._core import blocks
 from lpnum._protocols import LibraryProtocols, function_of_others, ufunc_of_others
-from lpnum.array import own_policy
+from lpnum._reductions import Reductions
 from lpnum.block_formats import BlockFormat
 from lpnum.packing import unpack
-from lpnum.random import CounterRNG
 from lpnum.rounding import Policy
-from lpnum.rounding import current as current_policy
 
 __all__ = ["BlockArray"]
 
 
-class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
+class BlockArray(Reductions, StoredArray, LibraryProtocols, NDArrayOperatorsMixin):
     """Array in a block format: ``value = tensor_scale * scale of its block * element``.
 
     Make one with ``lpnum.array(values, lpnum.mxfp4)``; the constructor wraps existing codes.
@@ -68,7 +66,7 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
     (array([1., 1.]), True)
     """
 
-    __slots__ = ("_codes", "_policy", "_scale_codes", "_tensor_scale", "axis", "dtype", "format")
+    __slots__ = ("_codes", "_scale_codes", "_tensor_scale", "axis", "dtype", "format")
 
     _codes: np.ndarray  # of shape (..., bytes), the blocked axis last
     _scale_codes: np.ndarray  # of shape (..., blocks)
@@ -76,7 +74,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
     format: BlockFormat
     axis: int
     dtype: np.dtype
-    _policy: Policy | None
 
     def __init__(
         self,
@@ -114,11 +111,10 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
         highest = fmt.scale_format.code_max
         if scales.size and int(scales.max()) > highest:
             raise ValueError(f"BlockArray: scale codes up to {int(scales.max())}, {fmt.scale_format!r} has {highest}")
-        value_dtype = np.dtype(dtype)
-        if value_dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"BlockArray: the dtype of the values is float32 or float64, not {value_dtype}")
         factor = _block_codec.check_tensor_scale(tensor_scale, fmt)
-        self._set(rows, scales, fmt, axis, factor, value_dtype, own_policy(rounding, overflow, rng))
+        self._set(
+            rows, scales, fmt, axis, factor, value_dtype(dtype, "BlockArray"), own_policy(rounding, overflow, rng)
+        )
 
     def _set(
         self,
@@ -146,16 +142,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
         """Lengths of the dimensions."""
         outer = self._scale_codes.shape[:-1]
         return (*outer[: self.axis], self._scale_codes.shape[-1] * self.format.block, *outer[self.axis :])
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return self._scale_codes.ndim
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self._scale_codes.size * self.format.block
 
     @property
     def nbytes(self) -> int:
@@ -188,25 +174,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
     def tensor_scale(self) -> float:
         """Scale of the whole array (a float32 number); 1 for formats that have none."""
         return self._tensor_scale
-
-    @property
-    def rounding(self) -> str | None:
-        """Rounding mode of writes to this array; None takes the context's."""
-        return None if self._policy is None else self._policy.rounding
-
-    @property
-    def overflow(self) -> str | None:
-        """Overflow policy of writes to this array; None takes the context's."""
-        return None if self._policy is None else self._policy.overflow
-
-    @property
-    def rng(self) -> CounterRNG | None:
-        """Generator of the array's stochastic rounding, if it has its own."""
-        return None if self._policy is None else self._policy.rng
-
-    def policy(self) -> Policy:
-        """Rounding and overflow when this array is written to: its own, else the context's."""
-        return current_policy() if self._policy is None else self._policy.over(current_policy())
 
     # ---- values out and in -----------------------------------------------------------------------------------------
 
@@ -266,12 +233,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
             )
         self[index]._write(values, "BlockArray.__setitem__")
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self)))
-
     # ---- other arrangements ------------------------------------------------------------------------------------------
 
     def copy(self) -> BlockArray:
@@ -285,11 +246,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
         axis = order.index(self.axis)
         codes, scale_codes = (np.moveaxis(p.transpose(order), axis, -1) for p in (self.codes, self.scale_codes))
         return self._like(codes, scale_codes, axis)
-
-    @property
-    def T(self) -> BlockArray:  # noqa: N802
-        """The transposed view."""
-        return self.transpose()
 
     def reshape(self, *shape: Any) -> BlockArray:
         """The same elements in another shape, where blocks run along the last axis and stay whole.
@@ -331,32 +287,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
         new.dtype = self.dtype
         return new
 
-    # ---- reductions: plain results ---------------------------------------------------------------------------------
-
-    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Sum over axes in float64."""
-        return np.add.reduce(self, axis=axis, dtype=dtype, out=out, **kwargs)
-
-    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Arithmetic mean over axes in float64."""
-        return np.mean(self, axis=axis, dtype=dtype, out=out, **kwargs)
-
-    def min(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Smallest value over axes."""
-        return np.minimum.reduce(self, axis=axis, out=out, **kwargs)
-
-    def max(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
-        """Largest value over axes."""
-        return np.maximum.reduce(self, axis=axis, out=out, **kwargs)
-
-    def dot(self, other: Any) -> Any:
-        """Dot product in float64."""
-        return np.dot(self, other)
-
-    def tolist(self) -> Any:
-        """The values as nested lists of Python floats."""
-        return self.dequantize().tolist()
-
     # ---- protocols -------------------------------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -376,15 +306,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
         settings |= {"rounding": self.rounding, "overflow": self.overflow, "rng": self.rng}
         return _unpickle, (self.codes, self.scale_codes, self.format, settings)
 
-    def __copy__(self) -> BlockArray:
-        return self.copy()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> BlockArray:
-        new = self.copy()
-        if self.rng is not None:
-            new._policy = Policy(self.rounding, self.overflow, None, CounterRNG(self.rng.seed, self.rng.stream))
-        return new
-
     def __repr__(self) -> str:
         parts = [np.array2string(self.dequantize(), separator=", ", prefix="BlockArray("), f"format={self.format!r}"]
         if self.axis != self.ndim - 1:
@@ -392,9 +313,6 @@ class BlockArray(LibraryProtocols, NDArrayOperatorsMixin):
         if self.format.tensor_scale:
             parts.append(f"tensor_scale={self._tensor_scale:.6g}")
         return f"BlockArray({', '.join(parts)})"
-
-    def __str__(self) -> str:
-        return str(self.dequantize())
 
 
 def _unpickle(codes: np.ndarray, scale_codes: np.ndarray, fmt: BlockFormat, settings: dict[str, Any]) -> BlockArray:

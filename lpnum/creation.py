@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from lpnum import _block_creation, codec, formats, grid
-from lpnum.array import LPArray, own_policy, unwritten
+from lpnum._base import own_policy
+from lpnum.array import LPArray, unwritten
 from lpnum.block_array import BlockArray
 from lpnum.formats import Format
 from lpnum.scaling import calibrate

@@ -79,7 +79,7 @@ static ALWAYS_INLINE int FLOAT_EPOCH(float_run)(const epoch_problem *p, REAL *w_
         const size_t i = sample_at(&p->samples, t), next = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
         if (t + ahead < T) prefetch_row(p, sample_at(&p->samples, t + ahead), row_bytes);
         const double margin = p->margins[i] + p->x.step * (double)product;
-        const double beta = p->step_size * (loss_slope(margin, p->targets[i], p->loss) - p->anchors[i]);
+        const double beta = p->step_size * (loss_slope(margin, p->targets[i], p->loss, p->loss_parameter) - p->anchors[i]);
         product = FLOAT_EPOCH(float_step)(w, h, rows + i * row_bytes, rows + next * row_bytes, (REAL)(beta * p->x.step),
                                           shrink, d, end, kind);
     }

@@ -36,13 +36,62 @@ static inline double loss_exp(double a) {
     return p * power;
 }
 
-/* d/dm of (m - y)^2 / 2, or of log(1 + exp(-y m)) = -y / (1 + exp(y m)): relatively accurate in both tails. */
-static inline double loss_slope(double margin, double target, int loss) {
-    if (loss == LOSS_SQUARED) return margin - target;
+#ifdef __GNUC__
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define COLD __attribute__((noinline, cold))
+#else
+#define UNLIKELY(condition) (condition)
+#define COLD
+#endif
+
+/* Beyond +-700 exp would leave the normal numbers. A call, so that the test is a branch, which costs no latency. */
+static COLD double loss_clamp(double a) { return a < 0.0 ? -700.0 : 700.0; }
+
+/* Logistic, d/dm of log(1 + exp(-y m)) = -y / (1 + exp(y m)): relatively accurate in both tails. */
+static ALWAYS_INLINE double loss_logistic(double margin, double target) {
     double a = target * margin;
-    a = a < 700.0 ? a : 700.0;
-    a = a > -700.0 ? a : -700.0;
+    if (UNLIKELY(!(a > -700.0 && a < 700.0))) a = loss_clamp(a);
     return -target / (1.0 + loss_exp(a));
+}
+
+/* Huber, d/dm: m - y, at most `bend` in magnitude. */
+static ALWAYS_INLINE double loss_huber(double margin, double target, double bend) {
+    double r = margin - target;
+    r = r < bend ? r : bend;
+    return r > -bend ? r : -bend;
+}
+
+/* Softmax, d/dm_c of log(sum exp(m)) - m_target: e_c / sum(e) with e = exp(m - max m), and for the target minus the sum
+ * of the others over sum(e), relatively accurate in its tail too. Sums run from class 0 on. */
+static inline void loss_softmax(const double *restrict margins, double target, size_t classes,
+                                double *restrict slopes) {
+    double top = margins[0], total = 0.0, others = 0.0;
+    for (size_t c = 1; c < classes; c++) top = margins[c] > top ? margins[c] : top;
+    for (size_t c = 0; c < classes; c++) {
+        const double a = margins[c] - top;
+        slopes[c] = loss_exp(a > -700.0 ? a : -700.0);
+    }
+    for (size_t c = 0; c < classes; c++) {
+        total += slopes[c];
+        others += (double)c == target ? 0.0 : slopes[c];
+    }
+    const double inverse = 1.0 / total;
+    for (size_t c = 0; c < classes; c++) slopes[c] = ((double)c == target ? -others : slopes[c]) * inverse;
+}
+
+/* Of the losses with one output. */
+static ALWAYS_INLINE double loss_slope(double margin, double target, int loss, double parameter) {
+    if (loss == LOSS_SQUARED) return margin - target;
+    return loss == LOSS_HUBER ? loss_huber(margin, target, parameter) : loss_logistic(margin, target);
+}
+
+/* slopes (OUT): l'_c(margins, target of sample i) for every output c. */
+static ALWAYS_INLINE void loss_slopes(const epoch_problem *p, size_t i, const double *restrict margins,
+                                      double *restrict slopes) {
+    if (p->loss == LOSS_SOFTMAX)
+        loss_softmax(margins, p->targets[i], p->outputs, slopes);
+    else
+        slopes[0] = loss_slope(margins[0], p->targets[i], p->loss, p->loss_parameter);
 }
 
 static inline size_t sample_at(const sample_list *s, size_t t) {

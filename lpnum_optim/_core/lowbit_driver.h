@@ -116,7 +116,8 @@ static ALWAYS_INLINE int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit
                 const size_t i = sample_at(&p->samples, t), next = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
                 if (t + ahead < T) prefetch_row(p, sample_at(&p->samples, t + ahead), d);
                 const double margin = p->margins[i] + scale.dot * (double)product;
-                const double beta = (loss_slope(margin, p->targets[i], p->loss) - p->anchors[i]) * scale.beta;
+                const double slope = loss_slope(margin, p->targets[i], p->loss, p->loss_parameter);
+                const double beta = (slope - p->anchors[i]) * scale.beta;
                 const int beta_q = lowbit_beta(beta + dither_uniform(step_words), BETA_MAX, &clipped);
                 product = LOWBIT(lowbit_step)(&state, rows + i * d, rows + next * d, step_words, beta_q, variant);
             }

@@ -179,6 +179,8 @@ def lowbit_epoch(
                 at_end += int(np.count_nonzero((q == code_min) | (q == code_max)))
                 largest = max(largest, int(np.max(np.abs(q))))
                 observed += 1
+                if grid.averaging:
+                    grid.add(step * q.reshape(z.shape))
         range_used = min(1.0, largest / code_max)
         grid.observe(Report(at_end / (observed * q.size), range_used, (q == code_min) | (q == code_max)))
         factor = grid.next_factor() if k + 1 < len(runs) else 1.0

@@ -56,6 +56,8 @@ class GridControl:
         At least 1.
     limit : float
         Largest total factor.
+    mean_runs : int
+        The mean of z is taken over this many runs at the end of the epoch.
 
     Attributes
     ----------
@@ -69,6 +71,10 @@ class GridControl:
         How many runs of steps have been recorded.
     held : int
         Longest number of runs in a row, since the grid was last widened, that ended with the same coordinate at an end.
+    total : array of the shape of z, or None
+        Sum of z, as values, over the points of observation of the last `mean_runs` runs.
+    mean_terms : int
+        Number of these points.
 
     Examples
     --------
@@ -88,22 +94,42 @@ class GridControl:
     stuck: int = 1 << 30
     widen: float = 1.0
     limit: float = math.inf
+    mean_runs: int = 0
     change: float = field(default=1.0, init=False)
     seen: float = field(default=0.0, init=False)
     crowding: float = field(default=0.0, init=False)
     runs: int = field(default=0, init=False)
     held: int = field(default=0, init=False)
+    total: NDArray[np.float64] | None = field(default=None, init=False)
+    mean_terms: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         for name, good, allowed in (
             ("segments", self.segments >= 1, "an integer of at least 1"),
             ("narrow", 0.0 <= self.narrow <= 1.0, "0 .. 1"),
+            ("mean_runs", self.mean_runs >= 0, "an integer of at least 0"),
             ("stuck", self.stuck >= 1, "an integer of at least 1"),
             ("widen", 1.0 <= self.widen < math.inf, "a finite number of at least 1"),
         ):
             if not good:
                 raise ValueError(f"GridControl: {name} = {getattr(self, name)!r}; allowed: {allowed}")
         self._in_a_row: NDArray[np.int64] = np.zeros(1, np.int64)
+        self._planned = self.segments
+
+    @property
+    def averaging(self) -> bool:
+        """Whether the run that comes next, or is under way, belongs to the mean."""
+        return self.runs + self.mean_runs >= self._planned
+
+    @property
+    def mean(self) -> NDArray[np.float64] | None:
+        """Mean of z over the last `mean_runs` runs, as values; None without any."""
+        return self.total / self.mean_terms if self.total is not None and self.mean_terms else None
+
+    def add(self, z: NDArray[np.float64]) -> None:
+        """Count z, as values, into the mean."""
+        self.total = z + (0.0 if self.total is None else self.total)
+        self.mean_terms += 1
 
     @property
     def saturated(self) -> float:
@@ -112,7 +138,7 @@ class GridControl:
 
     def split(self, samples: NDArray[Any]) -> list[NDArray[Any]]:
         """The samples of the runs, none of them empty."""
-        runs = min(self.segments, len(samples))
+        runs = self._planned = min(self.segments, len(samples))
         return np.array_split(samples, runs) if runs else []
 
     def observe(self, report: Report) -> None:

@@ -18,6 +18,8 @@ from lpnum_optim.scale_rules import Automatic
 
 ALWAYS = -1.0  # as `crowded`: every run counts as crowded
 
+SCALARS = [f.name for f in dataclasses.fields(GridControl) if f.name != "total"]
+
 # The parameters of some rules, and which factors they lead to on random codes.
 RULES: dict[str, tuple[dict[str, Any], Any]] = {
     "learning": ({"learning": True, "narrow": 0.3, "wide": 0.75}, lambda f: f != 1),
@@ -45,7 +47,8 @@ def assert_as_specified(args, codes, rule):
         got, report = run(epochs.lowbit_epoch, {**args, "control": control}, codes)
         np.testing.assert_array_equal(got, expected, err_msg=f"level {level}")
         assert report == expected_report, level
-        assert dataclasses.asdict(control) == dataclasses.asdict(record), level
+        np.testing.assert_array_equal(control.total, record.total, err_msg=f"level {level}")
+        assert [getattr(control, name) for name in SCALARS] == [getattr(record, name) for name in SCALARS], level
     return expected, record
 
 
@@ -63,7 +66,7 @@ def test_changes_as_specified_for_all_row_lengths(name, dtype, bits):
             args["direction"] /= 50
         elif name in ("crowded", "stuck"):
             args["direction"] *= 1e3
-        _, record = assert_as_specified(args, codes, {"segments": [6, 5, 7][k % 3], **rule})
+        _, record = assert_as_specified(args, codes, {"segments": [6, 5, 7][k % 3], "mean_runs": k % 4, **rule})
         changes.append(record.change)
         assert record.runs == [6, 5, 7][k % 3]
     assert np.mean([expected(change) for change in changes]) > 0.3  # the cases do what they are there for
@@ -96,6 +99,24 @@ def test_a_grid_that_stays_gives_the_codes_of_a_plain_call(segments, bits):
     assert report[0] == control.saturated
     assert control.change == 1.0
     assert control.runs == min(segments, 130)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("mean_runs", [1, 3, 8, 100])
+def test_the_mean_is_that_of_the_observed_values(bits, mean_runs):
+    """Eight runs of one step each are eight points of observation, each of which an epoch cut short ends at."""
+    args, codes = lowbit_case(6, 70, np.int8, bits, steps=8)
+    rule = {"segments": 8, "crowded": ALWAYS, "widen": 1.25}
+    control = GridControl(mean_runs=mean_runs, **rule)
+    run(epochs.lowbit_epoch, {**args, "control": control}, codes)
+    ends = []
+    for steps in range(1, 9):
+        short = GridControl(**{**rule, "segments": steps})
+        got, _ = run(epochs.lowbit_epoch, {**args, "samples": args["samples"][:steps], "control": short}, codes)
+        assert short.mean is None
+        ends.append(args["z_step"] * short.change * got)
+    assert control.mean_terms == min(8, mean_runs)
+    np.testing.assert_allclose(control.mean, np.mean(ends[-mean_runs:], axis=0), rtol=1e-14)
 
 
 def test_no_steps_are_no_runs():
@@ -245,6 +266,7 @@ def test_the_constants_of_the_rule_reach_the_kernel(monkeypatch):
         ({"narrow": 1.5}, "narrow = 1.5; allowed: 0 .. 1"),
         ({"narrow": math.nan}, "narrow = nan"),
         ({"stuck": 0}, "stuck = 0"),
+        ({"mean_runs": -1}, "mean_runs = -1"),
         ({"widen": 0.5}, "widen = 0.5"),
         ({"widen": math.inf}, "widen = inf"),
     ],

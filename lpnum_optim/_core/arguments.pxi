@@ -266,11 +266,14 @@ cdef lowbit_control _control(given) except *:
         raise ValueError(f"lowbit_epoch: control has recorded {given.runs} runs; every epoch needs a new GridControl")
     c.segments, c.learning, c.stuck = given.segments, given.learning, given.stuck
     c.narrow, c.wide, c.crowded, c.widen, c.limit = given.narrow, given.wide, given.crowded, given.widen, given.limit
+    c.mean_runs = given.mean_runs
     return c
 
 
-cdef lowbit_iterate _iterate(z, z_step, code_min, code_max, seed, stream, const epoch_problem *p, list arrays) except *:
+cdef lowbit_iterate _iterate(z, z_step, code_min, code_max, seed, stream, total, const epoch_problem *p,
+                             list arrays) except *:
     cdef _Array codes = _table(z, "lowbit_epoch: z", p.outputs, p.x.d, "int8 int16", True)
+    cdef _Array sums
     cdef lowbit_iterate iterate
     cdef size_t j
     cdef int code
@@ -290,4 +293,9 @@ cdef lowbit_iterate _iterate(z, z_step, code_min, code_max, seed, stream, const 
         if not (iterate.code_min <= code <= iterate.code_max):
             raise ValueError(f"lowbit_epoch: element {j} of z is {code}; allowed {code_min}..{code_max}")
     iterate.seed, iterate.stream = seed, stream
+    iterate.mean = NULL
+    if total is not None:
+        sums = _table(total, "lowbit_epoch: control.total", p.outputs, p.x.d, "float64", True)
+        arrays.append(sums)
+        iterate.mean = <double *>sums.view.buf
     return iterate

@@ -98,8 +98,9 @@ def lowbit_epoch(x, targets, margins, anchors, direction, z, z_step, *, step_siz
     seed, stream : int
         Key of the random bits, 0 .. 2**64 - 1 each; take a new stream for every epoch.
     control : GridControl, optional
-        Lets the epoch change z_step between runs of steps. Its record is filled in, so every epoch needs a new one;
-        afterwards z = z_step * control.change * codes. The default leaves the grid alone.
+        Lets the epoch change z_step between runs of steps, and takes the mean of z over the last of them. Its record is
+        filled in, so every epoch needs a new one; afterwards z = z_step * control.change * codes. The default leaves
+        the grid alone.
     weights : (n,) float64 array, optional
         Factor of the difference of slopes.
     shrink : (d,) float64 array, optional
@@ -148,8 +149,10 @@ def lowbit_epoch(x, targets, margins, anchors, direction, z, z_step, *, step_siz
         "loss_parameter": loss_parameter, "batch": batch, "l1": l1, "center": center, "intercept": intercept,
         "intercept_direction": intercept_direction, "intercept_step": intercept_step,
     })
-    cdef lowbit_iterate iterate = _iterate(z, z_step, code_min, code_max, seed, stream, &problem.c, problem.arrays)
     cdef lowbit_control rule = _control(GridControl() if control is None else control)
+    total = np.zeros(np.shape(z)) if rule.mean_runs else None
+    cdef lowbit_iterate iterate = _iterate(z, z_step, code_min, code_max, seed, stream, total,
+                                           &problem.c, problem.arrays)
     cdef lowbit_report report
     cdef int status
     cdef const epoch_kernels *kernels = KERNELS[active_level]
@@ -159,6 +162,7 @@ def lowbit_epoch(x, targets, margins, anchors, direction, z, z_step, *, step_siz
     if control is not None:
         control.change, control.seen, control.crowding = report.change, report.seen, report.crowding
         control.runs, control.held = report.runs, report.held
+        control.total, control.mean_terms = total, report.mean_terms
     return report.saturated, report.range_used, report.beta_saturated
 
 

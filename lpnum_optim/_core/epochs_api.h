@@ -63,6 +63,7 @@ typedef struct {
     double step;
     int code_min, code_max; /* code_min <= 0 < code_max, within the storage */
     uint64_t seed, stream;  /* key of all random bits; the stream must be fresh for every epoch */
+    double *mean;           /* OUT: C x d, zero at first; sum of z over report->mean_terms points; may be NULL */
 } lowbit_iterate;
 
 /* How an epoch may change the grid between runs of steps: the parameters of GridControl (lpnum_optim/grid_control.py),
@@ -73,6 +74,7 @@ typedef struct {
     double narrow, wide, crowded;
     size_t stuck;
     double widen, limit;
+    size_t mean_runs; /* at the end, over which the mean of z is taken */
 } lowbit_control;
 
 typedef struct {
@@ -80,7 +82,7 @@ typedef struct {
     double range_used, last_saturated; /* of the last run */
     double beta_saturated;
     double change, seen, crowding; /* the record of GridControl; the step of the codes is now change times that given */
-    size_t runs, held;
+    size_t runs, held, mean_terms;
 } lowbit_report;
 
 typedef struct {

@@ -46,6 +46,7 @@ cdef extern from "epochs_api.h" nogil:
         double step
         int code_min, code_max
         uint64_t seed, stream
+        double *mean
 
     ctypedef struct lowbit_control:
         size_t segments
@@ -53,10 +54,11 @@ cdef extern from "epochs_api.h" nogil:
         double narrow, wide, crowded
         size_t stuck
         double widen, limit
+        size_t mean_runs
 
     ctypedef struct lowbit_report:
         double saturated, range_used, last_saturated, beta_saturated, change, seen, crowding
-        size_t runs, held
+        size_t runs, held, mean_terms
 
     ctypedef struct epoch_kernels:
         void (*init)() noexcept nogil

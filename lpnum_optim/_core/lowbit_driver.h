@@ -38,7 +38,7 @@ static void LOWBIT(lowbit_change_codes)(const lowbit_state *s, double factor, ar
     }
 }
 
-/* Counts the codes at an end of the range, keeps the largest magnitude. All in the width of the codes, so that it stays
+/* Counts the codes at an end of the range, keeps the largest magnitude, adds the values to the mean. All in the width of the codes, so that it stays
  * cheap; padding is zero, which is never an end except for code_min = 0. */
 static void LOWBIT(lowbit_observe)(const lowbit_state *s, lowbit_watch *watch) {
     const CODE *restrict z = (const CODE *)s->z;
@@ -59,6 +59,8 @@ static void LOWBIT(lowbit_observe)(const lowbit_state *s, lowbit_watch *watch) {
     watch->at_end += total - (code_min == 0 ? s->d_padded - s->d : 0);
     watch->largest = reach > watch->largest ? reach : watch->largest;
     watch->observed++;
+    if (watch->mean)
+        for (size_t j = 0; j < s->d; j++) watch->mean[j] += watch->unit * z[j];
 }
 
 /* in_a_row (IN/OUT): d numbers of runs that ended with this coordinate at an end; returns the largest one. */
@@ -105,7 +107,7 @@ static ALWAYS_INLINE int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit
     lowbit_scales scale = lowbit_set_scales(p, iterate->step, fixed, d_padded);
     int64_t product = T ? LOWBIT(lowbit_dot)(&state, rows + sample_at(&p->samples, 0) * d, variant) : 0;
     for (size_t k = 0; k < segments; k++) {
-        lowbit_watch watch = {0};
+        lowbit_watch watch = lowbit_begin_watch(control, iterate, report, k, segments);
         run_end += T / segments + (k < T % segments);
         while (t < run_end) {
             const size_t next_refresh = (t / every + 1) * every, stop = next_refresh < run_end ? next_refresh : run_end;

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ._checks import choice, integer, real, vector
 from .callbacks import Callback
 from .problem import FiniteSum, FunctionSum
+from .sampling import SAMPLINGS, probabilities
+from .steps import Steps
 
 ROUNDINGS = ("stochastic", "nearest-even", "nearest-away", "towards-zero", "towards-positive", "towards-negative")
 ENGINES = ("auto", "compiled", "readable")
@@ -31,7 +33,16 @@ class Options:
     x0: NDArray[np.float64]
     seed: int
     rounding: str
+    engine: str
     compiled: bool
+    batch_size: int
+    sampling: str
+    dtype: np.dtype[Any]
+
+    @property
+    def drawn(self) -> int:
+        """Samples of an epoch."""
+        return self.inner_steps * self.batch_size
 
 
 def check(problem: FiniteSum | FunctionSum, method: str, storage: type[Any], **given: Any) -> Options:
@@ -61,20 +72,56 @@ def check(problem: FiniteSum | FunctionSum, method: str, storage: type[Any], **g
     inner_steps = given["inner_steps"]
     seed = given["seed"]
     x0 = given["x0"]
+    engine = choice(where, "engine", given["engine"], ENGINES)
+    batch_size = integer(where, "batch_size", given["batch_size"], 1, problem.n_samples)
+    steps_per_epoch = max(1, 2 * problem.n_samples // batch_size)
     rounding = choice(where, "rounding", given["rounding"], ROUNDINGS)
     return Options(
         bits=bits,
         epochs=integer(where, "epochs", given["epochs"], 0),
         step_size=None if isinstance(step, str) else real(where, "step_size", step),
-        inner_steps=2 * problem.n_samples if inner_steps is None else integer(where, "inner_steps", inner_steps, 1),
+        inner_steps=steps_per_epoch if inner_steps is None else integer(where, "inner_steps", inner_steps, 1),
         scale=scale,
         mu=mu,
         tol=real(where, "tol", given["tol"], zero=True),
-        x0=np.zeros(problem.n_features) if x0 is None else vector(where, "x0", x0, problem.n_features),
+        x0=np.zeros(problem.shape) if x0 is None else _start(x0, problem.shape),
         seed=_entropy() if seed is None else integer(where, "seed", seed, 0, 2**64 - 1),
         rounding=rounding,
-        compiled=_use_compiled(problem, storage, rounding, choice(where, "engine", given["engine"], ENGINES)),
+        engine=engine,
+        compiled=_use_compiled(problem, storage, rounding, engine),
+        batch_size=batch_size,
+        sampling=_sampling(problem, given["sampling"]),
+        dtype=_dtype(given["dtype"], method, storage),
     )
+
+
+def _start(x0: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    if np.shape(x0) != shape:
+        what = f"minimize: x0 has shape {np.shape(x0)}; expected {shape}"
+        raise ValueError(what + (", one row per class" if len(shape) > 1 else ""))
+    return vector("minimize", "x0", np.ravel(x0), int(np.prod(shape))).reshape(shape)
+
+
+def _sampling(problem: FiniteSum | FunctionSum, given: str) -> str:
+    sampling = choice("minimize", "sampling", given, SAMPLINGS)
+    if sampling == "importance" and not isinstance(problem, FiniteSum):
+        raise ValueError(
+            "minimize: sampling='importance' needs the curvature of every f_i, which a FunctionSum does not tell; "
+            "use 'replacement' or 'shuffle'"
+        )
+    return sampling
+
+
+def _dtype(given: Any, method: str, storage: type[Any]) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(given)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"minimize: dtype = {given!r}; the iterate is kept in np.float32 or np.float64")
+    if dtype != np.float64 and storage.quantized:
+        raise ValueError(f"minimize: dtype is of the methods in full precision; {method!r} keeps its iterate in bits=")
+    return dtype
 
 
 def _entropy() -> int:
@@ -88,10 +135,6 @@ def _use_compiled(problem: FiniteSum | FunctionSum, storage: type[Any], rounding
     reason = ""
     if not isinstance(problem, FiniteSum):
         reason = "it needs a FiniteSum"
-    elif storage.quantized and not problem.kernel_data.is_codes:
-        reason = (
-            "low-precision iterates need 8-bit data with one scale and no offset: lpnum.array(X, dtype=lpnum.fixed8)"
-        )
     elif storage.quantized and rounding != "stochastic":
         reason = f"it rounds stochastically only, not {rounding!r}"
     if reason and engine == "compiled":
@@ -99,12 +142,37 @@ def _use_compiled(problem: FiniteSum | FunctionSum, storage: type[Any], rounding
     return not reason
 
 
-def automatic_step(problem: FiniteSum | FunctionSum, options: Options) -> float:
-    """0.5 / L: the largest step at which SVRG and HALP are fast on all problems tried; both break beyond 1 / L."""
-    if isinstance(problem, FiniteSum):
-        lipschitz = problem.lipschitz
-    else:
-        lipschitz = problem.probe_lipschitz(options.x0, options.seed)
+def steps_of(problem: FiniteSum | FunctionSum, options: Options) -> tuple[Steps, NDArray[np.float64] | None]:
+    """The steps, and the cumulative probabilities of the samples if these are not drawn uniformly.
+
+    The automatic size is 0.5 / L: the largest step at which SVRG and HALP are fast on all problems tried; both break
+    beyond 1 / L. L is that of the estimate: the largest L_i; with importance sampling of factor_i L_i; with batches of
+    B between the largest L_i and that of f itself, L_max / B + (1 - 1 / B) L_f (Gower et al. 2019, SGD: General
+    Analysis and Improved Rates, for independent samples).
+    """
+    batch = options.batch_size
+    if not isinstance(problem, FiniteSum):
+        size = options.step_size
+        if size is None:
+            size = _half_inverse(problem.probe_lipschitz(options.x0, options.seed))
+        return Steps(size, batch=batch), None
+    factors = cumulative = None
+    largest, penalty = problem.lipschitz, problem.penalty_lipschitz
+    if options.sampling == "importance":
+        each = problem.sample_lipschitz
+        p = probabilities(each)
+        factors, cumulative = 1.0 / (problem.n_samples * p), np.cumsum(p)
+        largest = float((factors * each).max()) + penalty
+    size = options.step_size
+    if size is None:
+        if batch > 1:
+            largest = largest / batch + (1.0 - 1.0 / batch) * problem.smoothness
+        size = _half_inverse(largest)
+    intercept = size * problem.intercept_unit**2 if problem.has_intercept else 0.0
+    return Steps(size, problem.columns, intercept, problem.l1, batch, factors), cumulative
+
+
+def _half_inverse(lipschitz: float) -> float:
     if not (np.isfinite(lipschitz) and lipschitz > 0):
         raise ValueError(f"minimize: no step size follows from the Lipschitz constant {lipschitz}; pass step_size=")
     return 0.5 / lipschitz

@@ -120,8 +120,7 @@ def reference_minimum(problem: FiniteSum, steps: int = 50) -> float:
     n, d = problem.n_samples, problem.n_features
     if n * d > 20_000_000 or d > 2000:
         return float("inf")
-    rows, step = problem.kernel_data
-    X = rows.astype(np.float64) * step
+    X = problem.data.values()
     w = np.zeros(d)
     at = problem.evaluate(w)
     for _ in range(steps):

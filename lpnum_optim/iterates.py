@@ -1,7 +1,8 @@
 """Iterate storage: how w is kept between steps. One half of the table of methods (the other: `gradients`).
 
-Every storage takes a step in two ways: ``storage.array -= step`` in the readable loop, and `run_compiled`, a whole
-epoch in one compiled call for linear models.
+Every storage takes a step in two ways: `subtract` in the readable loop, and `run_compiled`, a whole epoch in one
+compiled call for linear models. The intercept is a float64 number in all of them (one per class): there is nothing to
+save on.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from lpnum import LPArray
 from lpnum.random import CounterRNG
 
 from ._core.epochs import float_epoch, lowbit_epoch
-from .data import DataMatrix
+from .evaluation import Point
 from .gradients import LinearTerms
 from .grid_control import GridControl, Report
 from .problem import FiniteSum
+from .steps import Steps
 
 Vector = NDArray[np.float64]
 
@@ -28,73 +30,90 @@ class IterateStorage(Protocol):
     """How the iterate is stored."""
 
     array: Any
+    intercept: Vector | None
 
     @property
     def scale(self) -> float:
-        """Distance of neighboring values, NaN in full precision."""
+        """Distance of neighboring values in units of the columns, NaN in full precision."""
 
     @property
     def center(self) -> Vector | None:
         """The offset the codes are relative to; None for zero."""
 
-    def value(self) -> Vector:
-        """The iterate as a new float64 vector."""
+    def value(self) -> Point:
+        """The iterate as new float64 arrays."""
 
     def begin_epoch(self, scale: float) -> None:
         """Prepare the grid for an epoch."""
 
-    def move_to(self, w: Vector) -> None:
-        """Put the iterate at w (back at a snapshot, after an epoch that is undone)."""
+    def move_to(self, point: Point) -> None:
+        """Put the iterate at a point (after re-centering the classes, or back at a snapshot)."""
 
     def change_scale(self, factor: float) -> None:
         """Same values on a grid `factor` times as wide."""
+
+    def subtract(self, step: Point) -> None:
+        """Take a step of the readable loop."""
 
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
 
     def run_compiled(
-        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
+        self, problem: FiniteSum, terms: LinearTerms, steps: Steps, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """An epoch in one compiled call, which changes the grid as `control` says and keeps its record."""
 
 
 class FullPrecision:
-    """A float64 vector."""
+    """A float64 (or float32) array."""
 
     quantized = centered = False
 
-    def __init__(self, x0: Vector, **_: Any) -> None:
-        self.array: Vector = x0.copy()
+    def __init__(self, start: Point, *, dtype: Any = np.float64, **_: Any) -> None:
+        self.array: NDArray[Any] = start.coef.astype(dtype)
+        self.intercept = None if start.intercept is None else start.intercept.copy()
 
     scale = float("nan")
     center = None
 
-    def value(self) -> Vector:
-        """A copy of the vector."""
-        return self.array.copy()
+    def value(self) -> Point:
+        """A copy of the array."""
+        return Point(self.array.astype(np.float64), None if self.intercept is None else self.intercept.copy())
 
     def begin_epoch(self, scale: float) -> None:
         """Nothing to prepare."""
 
-    def move_to(self, w: Vector) -> None:
-        """Overwrite the vector."""
-        self.array[:] = w
+    def move_to(self, point: Point) -> None:
+        """Overwrite the array."""
+        self.array[...] = point.coef
+        self.intercept = None if point.intercept is None else point.intercept.copy()
 
     def change_scale(self, factor: float) -> None:
         """There is no grid."""
+
+    def subtract(self, step: Point) -> None:
+        """Take a step."""
+        self.array -= step.coef
+        self.intercept = _changed(self.intercept, None if step.intercept is None else -step.intercept)
 
     def observe(self) -> Report:
         """There is no grid."""
         return Report(float("nan"), float("nan"))
 
     def run_compiled(
-        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
+        self, problem: FiniteSum, terms: LinearTerms, steps: Steps, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """The float epoch, with w itself as z."""
+        columns = problem.columns
+        z = self.array if problem.data.columns is None else (self.array / columns).astype(self.array.dtype)
+        change = _no_change(self.intercept)
         float_epoch(
-            DataMatrix(*problem.kernel_data), problem.y, *terms, self.array,
-            step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
+            problem.data, problem.y, terms.margins, terms.anchors, terms.direction * columns, z,
+            **steps.of_kernel(problem, samples, terms, None, change),
         )  # fmt: skip
+        if z is not self.array:
+            self.array[...] = z * columns
+        self.intercept = _changed(self.intercept, change)
         return self.observe()
 
 
@@ -103,37 +122,44 @@ class Quantized:
 
     quantized, centered = True, False
 
-    def __init__(self, x0: Vector, *, bits: int, scale: float, rounding: str, rng: CounterRNG) -> None:
-        self.rng = rng
+    def __init__(
+        self, start: Point, *, bits: int, scale: float, rounding: str, rng: CounterRNG, columns: Any = 1.0, **_: Any
+    ) -> None:
+        self.rng, self.columns = rng, columns
         self.array: LPArray = lpnum.zeros(
-            len(x0), dtype=lpnum.fixed(bits), scale=scale, offset=self._first_offset(x0), rounding=rounding, rng=rng
-        )
-        self.move_to(x0)
+            start.coef.shape, dtype=lpnum.fixed(bits), scale=scale * columns, offset=self._first_offset(start.coef),
+            rounding=rounding, rng=rng,
+        )  # fmt: skip
+        self._scale = scale
+        self.move_to(start)
 
     @staticmethod
-    def _first_offset(x0: Vector) -> Vector | None:
+    def _first_offset(coef: Vector) -> Vector | None:
         return None  # zero
 
     @property
     def scale(self) -> float:
-        """Distance of neighboring values."""
-        return float(self.array.scale)
+        """Distance of neighboring values in units of the columns."""
+        return self._scale
 
     @property
     def center(self) -> Vector | None:
         """The grid is centered at zero."""
         return None
 
-    def value(self) -> Vector:
+    def value(self) -> Point:
         """The decoded codes."""
-        return np.asarray(self.array.dequantize(), dtype=np.float64)
+        coef = np.asarray(self.array.dequantize(), dtype=np.float64)
+        return Point(coef, None if self.intercept is None else self.intercept.copy())
 
     def begin_epoch(self, scale: float) -> None:
         """The grid stays."""
 
-    def move_to(self, w: Vector) -> None:
-        """Round w to the nearest point of the grid (a start should not depend on the seed)."""
-        self.array.codes[...] = lpnum.encode(w / self.scale, self.array.format, rounding="nearest-even")
+    def move_to(self, point: Point) -> None:
+        """Round to the nearest point of the grid (a start should not depend on the seed)."""
+        codes = point.coef / (self._scale * self.columns)
+        self.array.codes[...] = lpnum.encode(codes, self.array.format, rounding="nearest-even")
+        self.intercept = None if point.intercept is None else point.intercept.copy()
 
     def change_scale(self, factor: float) -> None:
         """Round the values onto a grid `factor` times as wide.
@@ -141,12 +167,17 @@ class Quantized:
         The codes alone are re-scaled: next to a large offset the differences of a fine grid would drown in float64.
         """
         w = self.array
-        z = LPArray(w.codes, w.format, w.scale, rounding=w.rounding, rng=self.rng).rescale(scale=w.scale * factor)
-        self._put(z.codes, float(z.scale))
+        z = LPArray(w.codes, w.format, 1.0, rounding=w.rounding, rng=self.rng).rescale(scale=factor)
+        self._put(z.codes, self._scale * factor)
 
     def _put(self, codes: NDArray[Any], scale: float) -> None:
-        w = self.array
-        self.array = LPArray(codes, w.format, scale, w.offset, rounding=w.rounding, rng=self.rng)
+        w, self._scale = self.array, scale
+        self.array = LPArray(codes, w.format, scale * self.columns, w.offset, rounding=w.rounding, rng=self.rng)
+
+    def subtract(self, step: Point) -> None:
+        """Take a step and round it."""
+        self.array -= step.coef
+        self.intercept = _changed(self.intercept, None if step.intercept is None else -step.intercept)
 
     def observe(self) -> Report:
         """Saturation and range of the codes as they are now."""
@@ -159,18 +190,21 @@ class Quantized:
         return (codes == fmt.code_max) | (codes == fmt.code_min)
 
     def run_compiled(
-        self, problem: FiniteSum, terms: LinearTerms, step_size: float, samples: NDArray[np.int64], control: GridControl
+        self, problem: FiniteSum, terms: LinearTerms, steps: Steps, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """The integer epoch on the codes, in place."""
-        fmt = self.array.format
+        fmt, columns = self.array.format, problem.columns
+        change = _no_change(self.intercept)
+        center = None if self.center is None else self.center / columns
         saturated, range_used, _ = lowbit_epoch(
-            DataMatrix(*problem.kernel_data), problem.y, *terms, self.array.codes, self.scale,
-            step_size=step_size, l2=problem.l2, loss=problem.loss.kernel_id, samples=samples,
+            problem.kernel_data, problem.y, terms.margins, terms.anchors, terms.direction * columns,
+            self.array.codes, self._scale,
             code_min=fmt.code_min, code_max=fmt.code_max, seed=self.rng.seed, stream=self.rng.next_stream(),
-            control=control,
+            control=control, **steps.of_kernel(problem, samples, terms, center, change),
         )  # fmt: skip
         if control.change != 1.0:
-            self._put(self.array.codes, self.scale * control.change)
+            self._put(self.array.codes, self._scale * control.change)
+        self.intercept = _changed(self.intercept, change)
         return Report(saturated, range_used, self._at_end())
 
 
@@ -180,8 +214,8 @@ class BitCentered(Quantized):
     centered = True
 
     @staticmethod
-    def _first_offset(x0: Vector) -> Vector | None:
-        return x0.copy()
+    def _first_offset(coef: Vector) -> Vector | None:
+        return coef.copy()
 
     @property
     def center(self) -> Vector | None:
@@ -190,10 +224,22 @@ class BitCentered(Quantized):
 
     def begin_epoch(self, scale: float) -> None:
         """Move the offset to the current values, zero the codes, take the new scale."""
-        self.array.recenter(scale=scale)
+        self.array.recenter(scale=scale * self.columns)
+        self._scale = scale
 
-    def move_to(self, w: Vector) -> None:
-        """Move the offset to w, zero the codes."""
+    def move_to(self, point: Point) -> None:
+        """Move the offset to the point, zero the codes."""
         self.array = lpnum.zeros(
-            len(w), dtype=self.array.format, scale=self.scale, offset=w, rounding=self.array.rounding, rng=self.rng
-        )
+            point.coef.shape, dtype=self.array.format, scale=self._scale * self.columns, offset=point.coef,
+            rounding=self.array.rounding, rng=self.rng,
+        )  # fmt: skip
+        self.intercept = None if point.intercept is None else point.intercept.copy()
+
+
+def _no_change(intercept: Vector | None) -> Vector | None:
+    """The intercept relative to its value at the beginning of an epoch, for the kernels."""
+    return None if intercept is None else np.zeros_like(intercept)
+
+
+def _changed(intercept: Vector | None, change: Vector | None) -> Vector | None:
+    return None if intercept is None or change is None else intercept + change

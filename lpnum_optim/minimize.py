@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,15 @@ from lpnum.random import CounterRNG
 from . import _options as options
 from ._checks import choice
 from .callbacks import Callback, ProgressBar, State, Trace, call_all
+from .evaluation import Evaluation, Point
 from .gradients import GradientEstimate, Stochastic, VarianceReduced
 from .grid_control import Report
 from .iterates import BitCentered, FullPrecision, IterateStorage, Quantized
-from .problem import Evaluation, FiniteSum, FunctionSum
+from .problem import FiniteSum, FunctionSum
 from .result import CONVERGED, DIVERGED, EPOCHS_EXHAUSTED, INTERRUPTED, STOPPED, MinimizeResult
+from .sampling import draw
 from .scale_rules import Automatic, Given, ScaleRule, paper_rule
+from .steps import Steps
 
 Vector = NDArray[np.float64]
 
@@ -63,17 +67,23 @@ def minimize(
     x0: ArrayLike | None = None,
     seed: int | None = 0,
     rounding: str = "stochastic",
+    batch_size: int = 1,
+    sampling: str = "replacement",
+    dtype: Any = np.float64,
     callback: Callback | Sequence[Callback] | None = None,
     progress: bool = False,
     engine: str = "auto",
 ) -> MinimizeResult:
     r"""Minimize a finite sum with a method of the table `METHODS`.
 
-    An epoch takes the full gradient at a snapshot and then `inner_steps` steps on single samples i,
+    An epoch takes the full gradient at a snapshot and then `inner_steps` steps on single samples i (or batches),
 
     .. math:: w \leftarrow Q\left(w - \alpha g_i(w)\right)
 
     with :math:`g_i` the gradient estimate and Q the rounding of the iterate storage (the identity in full precision).
+    An L1 penalty adds its proximal map before the rounding. Where X has one scale s_j per column, coordinates are
+    measured in units of c_j = max(s) / s_j: the step of coordinate j is :math:`\alpha c_j^2`, a diagonal
+    preconditioner that costs nothing.
 
     Parameters
     ----------
@@ -84,9 +94,10 @@ def minimize(
     epochs : int
         Number of epochs at most.
     step_size : float or "auto"
-        alpha; "auto" is 0.5 / L with L = ``problem.lipschitz``, for a `FunctionSum` ``problem.probe_lipschitz``.
+        alpha; "auto" is 0.5 / L with L = ``problem.lipschitz`` (less for importance sampling and batches), for a
+        `FunctionSum` ``problem.probe_lipschitz``.
     inner_steps : int, optional
-        Steps per epoch, by default 2 n_samples, for every method.
+        Steps per epoch, by default 2 n_samples / batch_size, for every method.
     scale : float, callable or "auto"
         Distance of neighboring values of a low-precision iterate, or a function of the `State` that returns it, called
         before every epoch of "halp" and once for "lp-sgd" and "lp-svrg". "auto": `scale_rules.Automatic` for "halp";
@@ -95,14 +106,22 @@ def minimize(
     mu : float, optional
         For "halp": the rule of the paper, ``scale = |full gradient|_2 / mu / (2^(bits-1) - 1)``, in place of "auto".
     tol : float
-        Stop when the Euclidean norm of the full gradient is at most `tol` (absolute, like ``gtol`` in SciPy).
-    x0 : array of shape (n_features,), optional
+        Stop when the Euclidean norm of the full gradient is at most `tol` (absolute, like ``gtol`` in SciPy). With an
+        L1 penalty the norm of the proximal gradient mapping, everywhere.
+    x0 : array of shape ``problem.shape``, optional
         Start, by default zero. A fixed grid rounds it.
     seed : int or None
         Determines the samples and all random bits of stochastic rounding. None: fresh entropy.
     rounding : str
         Rounding of a low-precision iterate. "nearest-even" freezes as soon as steps are below half of `scale`; it is
         there for experiments.
+    batch_size : int
+        Samples per step.
+    sampling : {"replacement", "shuffle", "importance"}
+        Independent samples; all samples in a new random order again and again; or independent ones with probabilities
+        that grow with the curvature of f_i (for rows of very different length), correctly weighted.
+    dtype : {np.float64, np.float32}
+        Of the iterate of methods in full precision between two full gradients.
     callback : callable or list of callables
         Called as ``callback(state)`` with a `State` at the start and after every epoch; True stops.
     progress : bool
@@ -139,7 +158,7 @@ def minimize(
     o = options.check(
         problem, method, row.iterate,
         bits=bits, epochs=epochs, step_size=step_size, inner_steps=inner_steps, scale=scale, mu=mu, tol=tol, x0=x0,
-        seed=seed, rounding=rounding, engine=engine,
+        seed=seed, rounding=rounding, engine=engine, batch_size=batch_size, sampling=sampling, dtype=dtype,
     )  # fmt: skip
     callbacks = options.callbacks(callback)
     bar = ProgressBar(label=f"{method} {o.bits}-bit" if row.iterate.quantized else method) if progress else None
@@ -156,7 +175,11 @@ def minimize(
 
 
 class _Run:
-    """One minimization: the loop and its bookkeeping."""
+    """One minimization: the loop and its bookkeeping.
+
+    What a run that goes on has to know is the iterate, the rule of the scale, the two random generators, the counters,
+    the record and the best point; everything else follows from the problem and the options.
+    """
 
     def __init__(self, problem: Any, method: str, row: Method, o: options.Options, callbacks: list[Callback]) -> None:
         self.problem, self.method, self.row, self.o = problem, method, row, o
@@ -164,15 +187,18 @@ class _Run:
         self.callbacks: list[Callback] = [self.trace, *callbacks]
         self.passes = self.seconds = 0.0
         self.epoch = self.undone = 0
+        self.compiled = o.compiled
         self.status, self.message = EPOCHS_EXHAUSTED, ""
-        self.step_size = float("nan")
-        self.iterate: IterateStorage = FullPrecision(o.x0)
+        self.steps = Steps(float("nan"))
+        self.cumulative: Vector | None = None
+        self.point: Point = problem.point(o.x0)
+        self.iterate: IterateStorage = FullPrecision(self.point)
         self.scale = float("nan")
         self.rule: ScaleRule = Given(1.0)
         self.evaluation: Evaluation = problem.evaluate(o.x0)
         self.report = Report(float("nan"), float("nan"))
         self.best_norm = float("inf")
-        self._keep_best(o.x0)
+        self._keep_best()
 
     def start(self) -> None:
         """Row 0 of the history; the step size and the grid, which need the gradient at the start."""
@@ -183,21 +209,27 @@ class _Run:
             )
         self.reference = norm if not np.any(o.x0) else max(norm, self.problem.evaluate(np.zeros_like(o.x0)).grad_norm)
         if norm <= o.tol:
-            call_all(self.callbacks, self._state(o.x0))
+            call_all(self.callbacks, self._state())
             self.end(CONVERGED, _reached(norm, o.tol))
             return
-        self.step_size = o.step_size or options.automatic_step(self.problem, o)
+        self.steps, self.cumulative = options.steps_of(self.problem, o)
         self.rng = CounterRNG(o.seed)
         self.samples = np.random.default_rng(o.seed)
+        self.estimate: GradientEstimate = self.row.gradient(self.problem, self.steps.factors)
         if self.row.iterate.quantized:
             self.rule = self._scale_rule()
-            self.scale = self.rule.start(self._state(o.x0))
-            self.iterate = self.row.iterate(o.x0, bits=o.bits, scale=self.scale, rounding=o.rounding, rng=self.rng)
-            self.evaluation = self.problem.evaluate(self.iterate.value())  # a fixed grid has rounded the start
-            self.report = self.iterate.observe()
-            self._keep_best(self.iterate.value())
-        self.estimate: GradientEstimate = self.row.gradient(self.problem)
-        if call_all(self.callbacks, self._state(self.iterate.value())):
+            self.scale = self.rule.start(self._state_in_codes())
+        self.iterate = self.row.iterate(
+            self.point, bits=o.bits, scale=self.scale, rounding=o.rounding, rng=self.rng, columns=self.problem.columns,
+            dtype=o.dtype,
+        )  # fmt: skip
+        self.report = self.iterate.observe()
+        stored = self.iterate.value()
+        if (stored.coef != self.point.coef).any():  # a fixed grid, or float32, has rounded the start
+            self.point = stored
+            self.evaluation = self.problem.evaluate(self.problem.at(stored))
+        self._keep_best()
+        if call_all(self.callbacks, self._state()):
             self.end(STOPPED, "stopped by the callback at the start")
 
     def loop(self) -> None:
@@ -208,96 +240,130 @@ class _Run:
                 self.end(EPOCHS_EXHAUSTED, f"the {o.epochs} epochs are used up; gradient norm {self.best_norm:.3g}")
                 break
             started = time.perf_counter()
-            w = self.iterate.value()
-            self.estimate.take_snapshot(w, self.evaluation)
+            self.estimate.take_snapshot(self.point, self.evaluation)
             if self.epoch > 0 and self.row.iterate.centered:
-                self.scale = self.rule.start(self._state(w))
+                self.scale = self.rule.start(self._state_in_codes())
             self.iterate.begin_epoch(self.scale)
             self._inner_steps()
-            w_new = self.iterate.value()
-            after = self._evaluate(w_new)
-            norm = after.grad_norm
+            self._recenter()
+            norm = self.evaluation.grad_norm
             self.epoch += 1
-            self.passes += self.estimate.passes(o.inner_steps)
+            self.passes += self.estimate.passes(o.drawn)
             if self.rule.finish(norm):
                 self.undone += 1
-                w_new, after = self.best_x, self.best_evaluation
-                self.iterate.move_to(w_new)
+                self.iterate.move_to(self.best_point)
+                self._evaluate(self.best_point)
             self.seconds += time.perf_counter() - started
-            self.evaluation = after
-            self._keep_best(w_new)
-            stop = call_all(self.callbacks, self._state(w_new))
-            if not after.grad_norm <= DIVERGENCE * self.reference:
+            self._keep_best()
+            stop = call_all(self.callbacks, self._state())
+            if not self.evaluation.grad_norm <= DIVERGENCE * self.reference:
                 self.end(DIVERGED, self._divergence(norm))
             elif stop:
                 self.end(STOPPED, f"stopped by the callback after epoch {self.epoch}")
-            if after.grad_norm <= o.tol:
-                self.end(CONVERGED, _reached(after.grad_norm, o.tol))
+            if self.evaluation.grad_norm <= o.tol:
+                self.end(CONVERGED, _reached(self.evaluation.grad_norm, o.tol))
 
-    def _evaluate(self, w: Vector) -> Evaluation:
-        """The pass over the data after an epoch; a run that has diverged may be anywhere."""
+    def _recenter(self) -> None:
+        """Where the steps have led: the next snapshot, and the pass over the data there."""
+        end = self.iterate.value()
+        point = self.problem.centered(end)
+        if self.problem.l1 and self.row.iterate.centered:
+            point = point._replace(coef=_without_noise(point.coef, self.iterate.scale * self.problem.columns))
+        if not self.row.iterate.quantized or self.row.iterate.centered:  # a fixed grid would round again
+            if point is not end:
+                self.iterate.move_to(point)
+                point = self.iterate.value()
+        else:
+            point = end
+        self._evaluate(point)
+
+    def _evaluate(self, point: Point) -> None:
+        """The pass over the data at a new point; a run that has diverged may be anywhere."""
+        self.point = point
+        self.estimate.release()
+        w = self.problem.at(point)
         if not np.isfinite(w).all():
-            return Evaluation(float("inf"), np.full_like(w, np.inf))
+            nowhere = np.full_like(w, np.inf)
+            self.evaluation = Evaluation(float("inf"), nowhere, nowhere, Point(nowhere))
+            return
+        del self.evaluation
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.problem.evaluate(w)
+            self.evaluation = self.problem.evaluate(w)
 
     def _inner_steps(self) -> None:
         """The steps of one epoch: one compiled call, or the readable loop."""
-        samples = self.samples.integers(0, self.problem.n_samples, self.o.inner_steps)
+        o = self.o
+        samples = draw(self.samples, self.problem.n_samples, o.drawn, o.sampling, self.cumulative)
         control = self.rule.control
-        if self.o.compiled:
+        if self.compiled:
             terms = self.estimate.linear_terms(self.iterate.center)
-            self.report = self.iterate.run_compiled(self.problem, terms, self.step_size, samples, control)
-            return
-        for k, run in enumerate(control.split(samples)):
+            try:
+                self.report = self.iterate.run_compiled(self.problem, terms, self.steps, samples, control)
+                return
+            except NotImplementedError as error:
+                if o.engine == "compiled":
+                    raise ValueError(
+                        f"minimize: engine='compiled' cannot run this ({error}); leave engine='auto'"
+                    ) from None
+                self.compiled = False
+        for k, run in enumerate(control.split(samples.reshape(-1, o.batch_size))):
             if k > 0 and (factor := control.next_factor()) != 1.0:
                 self.iterate.change_scale(factor)
             self.report = self._readable_run(run)
             control.observe(self.report)
         self.report = self.report._replace(saturated=control.saturated)
 
-    def _readable_run(self, samples: NDArray[np.int64]) -> Report:
+    def _readable_run(self, batches: NDArray[np.int64]) -> Report:
         """The inner loop of every method; with a bit-centered array it is all of HALP between two re-centerings."""
-        w = self.iterate
-        for i in samples:
-            w.array -= self.step_size * self.estimate(int(i), w.value())
-        return w.observe()
+        iterate = self.iterate
+        for samples in batches:
+            w = iterate.value()
+            iterate.subtract(self.steps.step(w, self.estimate(samples, w)))
+        return iterate.observe()
 
     def _scale_rule(self) -> ScaleRule:
         o = self.o
         if o.mu is not None:
             return paper_rule(o.mu, o.bits)
         if not isinstance(o.scale, str):
-            return Given(o.scale if self.row.iterate.centered else _once(o.scale, self._state(o.x0)))
+            return Given(o.scale if self.row.iterate.centered else _once(o.scale, self._state_in_codes()))
         if self.row.iterate.centered:
-            return Automatic(o.bits, self.step_size, o.inner_steps)
+            return Automatic(o.bits, self.steps.size, o.inner_steps)
         run = minimize(
-            self.problem, "svrg", epochs=CALIBRATION_EPOCHS, step_size=self.step_size, inner_steps=o.inner_steps,
-            x0=o.x0, seed=o.seed, engine="compiled" if isinstance(self.problem, FiniteSum) else "readable",
+            self.problem, "svrg", epochs=CALIBRATION_EPOCHS, step_size=self.steps.size, inner_steps=o.inner_steps,
+            x0=o.x0, seed=o.seed, batch_size=o.batch_size, sampling=o.sampling,
         )  # fmt: skip
         if run.status == INTERRUPTED:
             raise KeyboardInterrupt
         if run.status == DIVERGED:
             self.end(DIVERGED, f"the full-precision run that sizes the grid {run.message}")
-        reach = max(float(np.max(np.abs(run.x))), float(np.max(np.abs(o.x0))))
+        points = (self.problem.point(run.x).coef, self.point.coef)
+        reach = max(float(np.max(np.abs(coef / self.problem.columns))) for coef in points)
         return Given(CALIBRATION_MARGIN * reach / (2 ** (o.bits - 1) - 1) if reach else 1.0)
 
-    def _state(self, w: Vector) -> State:
+    def _state(self) -> State:
         e = self.evaluation
         return State(
-            self.method, self.epoch, self.o.epochs, self.passes, self.seconds, w, e.gradient, e.objective, e.grad_norm,
-            self.iterate.scale, self.report.saturated, self.report.range_used,
+            self.method, self.epoch, self.o.epochs, self.passes, self.seconds, self.problem.at(self.point), e.residual,
+            e.objective, e.grad_norm, self.iterate.scale, self.report.saturated, self.report.range_used,
         )  # fmt: skip
 
-    def _keep_best(self, w: Vector) -> None:
+    def _state_in_codes(self) -> State:
+        """The state as the rules of the scale see it: what the codes stand for, in their units."""
+        state, problem = self._state(), self.problem
+        columns = problem.columns
+        gradient = state.gradient[..., : problem.n_features] * columns
+        return replace(state, x=self.point.coef / columns, gradient=gradient)
+
+    def _keep_best(self) -> None:
         """The best iterate, by its gradient norm, survives whatever follows."""
-        norm = self.evaluation.grad_norm
-        if not self.trace.rows or norm < self.best_norm:
-            self.best_x, self.best_evaluation, self.best_norm = w, self.evaluation, norm
+        e = self.evaluation
+        if not self.trace.rows or e.grad_norm < self.best_norm:
+            self.best_point, self.best_norm, self.best_objective = self.point, e.grad_norm, e.objective
             self.best_array = self.iterate.array.copy()
 
     def _divergence(self, norm: float) -> str:
-        advice = f"step_size = {self.step_size:.3g}: try a smaller one"
+        advice = f"step_size = {self.steps.size:.3g}: try a smaller one"
         if self.row.iterate.centered:
             advice += ", or a larger mu, a smaller scale, or more bits"
         return (
@@ -316,10 +382,15 @@ class _Run:
         if self.undone:
             message += f"; {self.undone} epochs undone because the grid was too coarse"
         return MinimizeResult(
-            x=self.best_x, iterate=self.best_array, fun=self.best_evaluation.objective, grad_norm=self.best_norm,
-            n_epochs=self.epoch, converged=self.status == CONVERGED, status=self.status, message=message,
-            step_size=self.step_size, method=self.method, history=self.trace.history,
+            x=self.problem.at(self.best_point), iterate=self.best_array, fun=self.best_objective,
+            grad_norm=self.best_norm, n_epochs=self.epoch, converged=self.status == CONVERGED, status=self.status,
+            message=message, step_size=self.steps.size, method=self.method, history=self.trace.history,
         )  # fmt: skip
+
+
+def _without_noise(coef: Vector, grain: Vector | float) -> Vector:
+    """Zero where the value is not told from zero by the grid: the proximal map gave 0, or a neighbor by rounding."""
+    return np.where(np.abs(coef) <= grain, 0.0, coef)
 
 
 def _once(scale: float | Callable[[State], float], state: State) -> float:

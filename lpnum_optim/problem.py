@@ -1,73 +1,72 @@
-"""What is minimized: f(w) = (1/n) sum_i f_i(w)."""
+"""What is minimized: f(w) = (1/n) sum_i f_i(w), the empirical risk of a linear model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lpnum import LPArray
 
-from ._checks import finite, integer, real, vector
-from ._core.epochs import row_products, weighted_row_sum
+from ._checks import finite, real, vector
+from .data import DataMatrix
+from .data_kinds import as_data_matrix
+from .data_products import products, squared_norms, weighted_sums
+from .evaluation import Evaluation, Point, evaluate_rows, soft_threshold
+from .function_sum import FunctionSum as FunctionSum
 from .losses import get_loss
 
 Vector = NDArray[np.float64]
 
-# 256 components, two power iterations each: exact for linear models, whose Hessians f_i'' have rank one.
-PROBED_COMPONENTS = 256
+# The intercept is a column of constants of this many times the root mean square of a row: large enough that it
+# converges with the other coordinates although the data may have a mean, small enough to cost little of the step.
+INTERCEPT_SIZE = 0.5
 
-
-class Evaluation(NamedTuple):
-    """One pass over the data at w. `margins` and `slopes` (of shape (n,)) exist for linear models only."""
-
-    objective: float
-    gradient: Vector
-    margins: Vector | None = None
-    slopes: Vector | None = None
-
-    @property
-    def grad_norm(self) -> float:
-        """Euclidean norm of the gradient."""
-        return float(np.linalg.norm(self.gradient))
-
-
-class KernelData(NamedTuple):
-    """The data matrix as the compiled epochs take it: value = step * rows."""
-
-    rows: NDArray[Any]
-    step: float
-
-    @property
-    def is_codes(self) -> bool:
-        """Whether the rows are 8-bit codes, so that low-precision epochs can run on integers alone."""
-        return self.rows.dtype.itemsize == 1
+# Steps of the power method for the largest curvature of f, from below; the margin covers what is missing.
+POWER_STEPS, POWER_MARGIN = 12, 1.1
 
 
 class FiniteSum:
-    r"""Empirical risk of a linear model with an L2 penalty.
+    r"""Empirical risk of a linear model with an L2 and an L1 penalty.
 
-    .. math:: f(w) = \frac1n \sum_{i=1}^n \ell(x_i^T w, y_i) + \frac{\lambda}{2} \|w\|^2
+    .. math:: f(w, b) = \frac1n \sum_{i=1}^n s_i \, \ell(x_i^T w + b, y_i) + \frac{\lambda_2}{2} \|w\|_2^2
+              + \lambda_1 \|w\|_1
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
-        Floats, int8 or uint8 (taken as 8-bit codes of step 1), or an `lpnum.LPArray`. 8-bit data with one scale and no
-        offset stay 8-bit: methods with low-precision iterates then run on integers. Other low-precision data are
-        dequantized once.
+        Floats; int8, uint8 or int16 (codes of step 1); an `lpnum.LPArray`; a SciPy CSR matrix of floats or 8-bit
+        integers; or `lpnum_optim.data_kinds.SparseCodes`. 8-bit data stay as they are: with one scale, with one scale
+        per column (then the coordinates are preconditioned by these), with offsets of columns (if there is an
+        intercept). 4-bit LPArrays are packed. `lpnum_optim.data_kinds` has the table.
     y : array of shape (n_samples,)
-        Targets; for the logistic loss labels -1 and +1, or 0 and 1.
-    loss : {"squared", "logistic"}
+        Targets. Logistic loss: labels -1 and +1, or 0 and 1. Softmax: any numbers, one for each class.
+    loss : {"squared", "logistic", "softmax", "huber"}
     l2 : float >= 0
-        The factor lambda. The penalty belongs to every f_i, so each step sees it.
+        The factor lambda_2. The penalty belongs to every f_i, so each step sees it.
+    l1 : float >= 0
+        The factor lambda_1; with both it is the elastic net. Steps are followed by the proximal map.
+    intercept : bool
+        Adds b, which is not penalized. It is the last entry of w (for softmax of each row of w).
+    sample_weight : array of shape (n_samples,), optional
+        Nonnegative; divided by their mean they are the s_i.
+    huber_delta : float
+        Residuals beyond it count linearly in the Huber loss.
+
+    Attributes
+    ----------
+    shape : tuple
+        Of w: (d,), for softmax (n_classes, d); d counts the intercept.
+    classes : array or None
+        The labels in ascending order.
 
     Raises
     ------
     ValueError
-        Empty data, wrong shapes, NaN or infinite values, labels of one class, unknown loss.
+        Empty data, wrong shapes, NaN or infinite values, labels of one class, negative weights, damaged CSR matrices,
+        unknown loss.
 
     Examples
     --------
@@ -75,203 +74,243 @@ class FiniteSum:
     >>> problem = FiniteSum(np.eye(2), [1.0, 3.0])
     >>> problem.objective([0.0, 0.0]), problem.gradient([0.0, 0.0])
     (2.5, array([-0.5, -1.5]))
-    """
-
-    def __init__(self, X: ArrayLike | LPArray, y: ArrayLike, loss: str = "squared", l2: float = 0.0) -> None:
-        self.loss = get_loss(loss)
-        self.l2 = real("FiniteSum", "l2", l2, zero=True)
-        self.X: Any = X if isinstance(X, LPArray) else _as_matrix(X)
-        shape = self.X.shape
-        if len(shape) != 2:
-            raise ValueError(f"FiniteSum: X has shape {shape}; expected (n_samples, n_features)")
-        if 0 in shape:
-            raise ValueError(f"FiniteSum: X is empty, shape {shape}; at least one sample and one feature are needed")
-        self.n_samples, self.n_features = int(shape[0]), int(shape[1])
-        if not isinstance(self.X, LPArray):
-            finite("FiniteSum", "X", self.X)
-        if np.shape(y) != (self.n_samples,):
-            raise ValueError(
-                f"FiniteSum: y has shape {np.shape(y)} for X of shape {shape}; expected ({self.n_samples},)"
-                + ("; pass y.ravel()" if np.size(y) == self.n_samples else "")
-            )
-        self.y = self.loss.targets(vector("FiniteSum", "y", y, self.n_samples))
-
-    def __repr__(self) -> str:
-        shape = f"n_samples={self.n_samples}, n_features={self.n_features}"
-        return f"FiniteSum({shape}, loss={self.loss.name!r}, l2={self.l2:g})"
-
-    @cached_property
-    def kernel_data(self) -> KernelData:
-        """The data matrix for the kernels; 8-bit codes where the data allow it."""
-        rows: Any = self.X
-        step = 1.0
-        if isinstance(rows, LPArray):
-            if rows.codes.dtype.itemsize > 1 or np.ndim(rows.scale) or np.any(rows.offset):
-                return KernelData(np.ascontiguousarray(rows.dequantize(), dtype=np.float64), 1.0)
-            rows, step = rows.codes, float(rows.scale) * rows.format.unit
-        rows = np.ascontiguousarray(rows)
-        if rows.dtype.itemsize == 1:
-            # The integer step multiplies codes by an 8-bit factor: with codes of 0 and 1 that product would reach
-            # half a grid step only. The same values on a finer grid (codes times k, step / k) use the whole range.
-            stretch = 127 // max(1, int(np.max(rows)), -int(np.min(rows)))
-            if stretch > 1:
-                return KernelData(rows * rows.dtype.type(stretch), step / stretch)
-        return KernelData(rows, step)
-
-    @property
-    def data_nbytes(self) -> int:
-        """Bytes of the data matrix the epochs run on."""
-        return int(self.kernel_data.rows.nbytes)
-
-    @cached_property
-    def lipschitz(self) -> float:
-        """L = max_i l''_max ``|x_i|^2`` + l2: a Lipschitz constant of every gradient of f_i."""
-        rows, step = self.kernel_data
-        largest = 0.0
-        block = max(1, 1_000_000 // self.n_features)
-        for start in range(0, self.n_samples, block):
-            part = rows[start : start + block].astype(np.float64)
-            largest = max(largest, float(np.einsum("ij,ij->i", part, part).max()))
-        return self.loss.curvature * largest * step * step + self.l2
-
-    def evaluate(self, w: ArrayLike) -> Evaluation:
-        """Objective, gradient, margins x_i.w and slopes l'(x_i.w, y_i) in one pass, all in float64."""
-        w = self._point(w)
-        rows, step = self.kernel_data
-        margins = row_products(rows, step, w)
-        slopes = self.loss.derivative(margins, self.y)
-        gradient = weighted_row_sum(rows, step, slopes) / self.n_samples + self.l2 * w
-        objective = float(np.mean(self.loss.value(margins, self.y))) + 0.5 * self.l2 * float(w @ w)
-        return Evaluation(objective, gradient, margins, slopes)
-
-    def objective(self, w: ArrayLike) -> float:
-        """f(w)."""
-        w = self._point(w)
-        margins = row_products(*self.kernel_data, w)
-        return float(np.mean(self.loss.value(margins, self.y))) + 0.5 * self.l2 * float(w @ w)
-
-    def gradient(self, w: ArrayLike) -> Vector:
-        """Gradient of f at w, of shape (n_features,)."""
-        return self.evaluate(w).gradient
-
-    def sample_gradient(self, i: int, w: Vector) -> Vector:
-        """Gradient of f_i at w: l'(x_i.w, y_i) x_i + l2 w."""
-        rows, step = self.kernel_data
-        x = step * rows[i].astype(np.float64)
-        slope = self.loss.derivative(np.asarray(x @ w), np.asarray(self.y[i]))
-        return slope * x + self.l2 * w
-
-    def _point(self, w: ArrayLike) -> Vector:
-        w = np.ascontiguousarray(w, dtype=np.float64)
-        if w.shape != (self.n_features,):
-            raise ValueError(f"FiniteSum: w has shape {w.shape}; expected ({self.n_features},)")
-        return w
-
-
-class FunctionSum:
-    """Any finite sum, given by the gradients of its components.
-
-    Parameters
-    ----------
-    n : int
-        Number of components f_i.
-    dim : int
-        Length of w.
-    grad_i : callable(i, w) -> array of shape (dim,)
-        Gradient of f_i at the float64 vector w, regularization included.
-    full_grad : callable(w) -> array of shape (dim,), optional
-        Gradient of f; without it the mean of the n component gradients.
-    objective : callable(w) -> float, optional
-        f(w); without it the objective is reported as NaN.
-
-    Examples
-    --------
-    >>> centers = np.array([[0.0, 2.0], [4.0, 2.0]])
-    >>> problem = FunctionSum(2, 2, lambda i, w: w - centers[i])
-    >>> problem.gradient([2.0, 2.0])
-    array([0., 0.])
+    >>> FiniteSum(np.eye(3), [7, 8, 9], "softmax", intercept=True).shape
+    (3, 4)
     """
 
     def __init__(
         self,
-        n: int,
-        dim: int,
-        grad_i: Callable[[int, Vector], ArrayLike],
-        full_grad: Callable[[Vector], ArrayLike] | None = None,
-        objective: Callable[[Vector], float] | None = None,
+        X: ArrayLike | LPArray | Any,
+        y: ArrayLike,
+        loss: str = "squared",
+        l2: float = 0.0,
+        *,
+        l1: float = 0.0,
+        intercept: bool = False,
+        sample_weight: ArrayLike | None = None,
+        huber_delta: float = 1.35,
     ) -> None:
-        self.n_samples = integer("FunctionSum", "n", n, 1)
-        self.n_features = integer("FunctionSum", "dim", dim, 1)
-        for name, function, optional in (("grad_i", grad_i, False), ("full_grad", full_grad, True),
-                                         ("objective", objective, True)):  # fmt: skip
-            if not (callable(function) or (optional and function is None)):
-                raise TypeError(f"FunctionSum: {name} = {function!r} is not callable; pass a function")
-        self._grad_i, self._full_grad, self._objective = grad_i, full_grad, objective
+        self.loss = get_loss(loss, huber_delta)
+        self.l2 = real("FiniteSum", "l2", l2, zero=True)
+        self.l1 = real("FiniteSum", "l1", l1, zero=True)
+        self.has_intercept = bool(intercept)
+        self.X: Any = X
+        self.data: DataMatrix = as_data_matrix(X, self.has_intercept)
+        n, d = self.n_samples, self.n_features = self.data.shape
+        if np.shape(y) != (n,):
+            raise ValueError(
+                f"FiniteSum: y has shape {np.shape(y)} for X of shape {self.data.shape}; expected ({n},)"
+                + ("; pass y.ravel()" if np.size(y) == n else "")
+            )
+        self.y, self.classes = self.loss.check(vector("FiniteSum", "y", y, n), self.loss.name)
+        self.weights = _weights(sample_weight, n)
+        self.n_outputs = len(self.classes) if self.loss.per_class and self.classes is not None else 1
+        self.coef_shape: tuple[int, ...] = (self.n_outputs, d) if self.loss.per_class else (d,)
+        self.shape: tuple[int, ...] = (*self.coef_shape[:-1], d + self.has_intercept)
 
     def __repr__(self) -> str:
-        return f"FunctionSum(n={self.n_samples}, dim={self.n_features})"
+        shape = f"n_samples={self.n_samples}, n_features={self.n_features}"
+        l1 = f", l1={self.l1:g}" if self.l1 else ""
+        extra = (", intercept=True" if self.has_intercept else "") + (", weighted" if self.weights is not None else "")
+        return f"FiniteSum({shape}, loss={self.loss.name!r}, l2={self.l2:g}{l1}{extra})"
 
-    def sample_gradient(self, i: int, w: Vector) -> Vector:
-        """Gradient of f_i at w."""
-        return self._checked("grad_i", self._grad_i(int(i), w))
+    # ---- coordinates
 
-    def objective(self, w: ArrayLike) -> float:
-        """f(w), NaN if no objective was given."""
-        return float("nan") if self._objective is None else float(self._objective(np.asarray(w, dtype=np.float64)))
+    def split(self, w: ArrayLike) -> tuple[Vector, Any]:
+        """Coefficients and intercept of w: (d,) and a number, for softmax (n_classes, d) and (n_classes,)."""
+        w = self._checked(w)
+        if not self.has_intercept:
+            return w, np.zeros(self.n_outputs) if self.loss.per_class else 0.0
+        return w[..., :-1], w[..., -1] if self.loss.per_class else float(w[-1])
 
-    def gradient(self, w: ArrayLike) -> Vector:
-        """Gradient of f at w."""
-        w = vector("FunctionSum", "w", w, self.n_features)
-        if self._full_grad is not None:
-            return self._checked("full_grad", self._full_grad(w))
-        total = np.zeros(self.n_features)
-        for i in range(self.n_samples):
-            total += self.sample_gradient(i, w)
-        return total / self.n_samples
+    def point(self, w: ArrayLike) -> Point:
+        """The coordinates of the steps, with the offsets of the columns in the intercept."""
+        w = self._checked(w)
+        if not self.has_intercept:
+            return Point(w)
+        coef, b = np.ascontiguousarray(w[..., :-1]), w[..., -1].reshape(self.n_outputs).copy()
+        return Point(coef, b if self.data.offset is None else b + (coef @ self.data.offset).reshape(-1))
+
+    def at(self, point: Point) -> Vector:
+        """W for the coordinates of the steps."""
+        if point.intercept is None:
+            return point.coef
+        b = point.intercept
+        if self.data.offset is not None:
+            b = b - (point.coef @ self.data.offset).reshape(-1)
+        return np.concatenate([point.coef, b.reshape((*self.coef_shape[:-1], 1))], axis=-1)
+
+    def centered(self, point: Point) -> Point:
+        """The same function values without what is common to all classes, which only the L2 penalty determines.
+
+        That direction is hardly curved, so the noise of rounding would stay in it for long.
+        """
+        if not self.loss.per_class:
+            return point
+        coef, b = point
+        if not self.l1:  # an L1 penalty determines it
+            coef = coef - coef.mean(axis=0)
+        return Point(coef, None if b is None else b - b.mean())
+
+    @property
+    def columns(self) -> Vector | float:
+        """Units of the coordinates: one per feature, or 1."""
+        return 1.0 if self.data.columns is None else self.data.columns
+
+    @property
+    def intercept_unit(self) -> float:
+        """Size of the constant column that the intercept belongs to; its steps are this squared times the others."""
+        return INTERCEPT_SIZE * float(np.sqrt(self._squared_norms.mean())) or 1.0
+
+    # ---- values and gradients
 
     def evaluate(self, w: ArrayLike) -> Evaluation:
-        """Objective and gradient at w."""
-        return Evaluation(self.objective(w), self.gradient(w))
-
-    def probe_lipschitz(self, w: Vector, seed: int = 0) -> float:
-        """Estimate max_i L_i near w from differences of component gradients.
-
-        For up to `PROBED_COMPONENTS` components: two steps of the power method on the Hessian of f_i by finite
-        differences, started in the direction of the gradient of f_i. A lower bound of the true maximum over all
-        components and all w; the automatic step is 0.5 / L and so leaves a factor of two.
-        """
-        rng = np.random.default_rng(seed)
-        chosen = rng.permutation(self.n_samples)[:PROBED_COMPONENTS]
-        length = 1e-4 * max(1.0, float(np.linalg.norm(w)))
-        largest = 0.0
-        for i in chosen:
-            base = self.sample_gradient(i, w)
-            direction = base if np.any(base) else rng.standard_normal(self.n_features)
-            for _ in range(2):
-                norm = float(np.linalg.norm(direction))
-                if norm == 0.0 or not np.isfinite(norm):
-                    break
-                direction = (self.sample_gradient(i, w + direction * (length / norm)) - base) / length
-                largest = max(largest, float(np.linalg.norm(direction)))
-        return largest
-
-    def _checked(self, name: str, gradient: ArrayLike) -> Vector:
-        gradient = np.asarray(gradient, dtype=np.float64)
-        if gradient.shape != (self.n_features,):
-            raise ValueError(f"FunctionSum: {name} returned shape {gradient.shape}; expected ({self.n_features},)")
-        return gradient
-
-
-def _as_matrix(X: Any) -> NDArray[Any]:
-    if hasattr(X, "toarray") and not isinstance(X, np.ndarray):
-        raise TypeError(
-            f"FiniteSum: X is a sparse {type(X).__name__}; pass X.toarray() (sparse data are not supported)"
+        """Objective, gradient, margins x_i.w + b and slopes l'(x_i.w + b, y_i) in one pass, all in float64."""
+        point = self.point(w)
+        shape = (self.n_samples, self.n_outputs)
+        margins, slopes = np.empty(shape), np.empty(shape)
+        losses, sums, slope_sums = self._pass(point, margins, slopes)
+        n = self.n_samples
+        inner = Point(
+            (sums / (n * self.columns)).reshape(self.coef_shape) + self.l2 * point.coef,
+            slope_sums / n if self.has_intercept else None,
         )
-    array = np.asarray(X)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"FiniteSum: X has dtype {array.dtype}; expected floats, integers, or an lpnum.LPArray")
-    if array.dtype == bool:
-        return array.astype(np.uint8)
-    if array.dtype in (np.int8, np.uint8, np.float32, np.float64):
-        return array
-    return array.astype(np.float64)
+        gradient = self._outer_gradient(inner)
+        if not self.loss.per_class:
+            margins, slopes = margins[:, 0], slopes[:, 0]
+        residual = gradient if not self.l1 else self._mapping(np.asarray(w, dtype=np.float64), gradient)
+        return Evaluation(self._penalized(losses, point), gradient, residual, inner, margins, slopes)
+
+    def objective(self, w: ArrayLike) -> float:
+        """f(w)."""
+        point = self.point(w)
+        return self._penalized(self._pass(point)[0], point)
+
+    def gradient(self, w: ArrayLike) -> Vector:
+        """Gradient of f (without the L1 penalty) at w, of the shape of w."""
+        return self.evaluate(w).gradient
+
+    def sample_gradient(self, i: int, w: ArrayLike) -> Vector:
+        """Gradient of f_i (without the L1 penalty) at w: s_i l'(x_i.w + b, y_i) x_i + l2 w."""
+        point = self.point(w)
+        component = self.component(i, point)
+        return self._outer_gradient(component._replace(coef=component.coef + self.l2 * point.coef))
+
+    def component(self, i: int, point: Point) -> Point:
+        """Gradient of the weighted loss of sample i, without penalties, in the coordinates of the steps."""
+        x = self.data.row(i) / self.columns
+        margin = np.atleast_1d(point.coef @ x) + (0.0 if point.intercept is None else point.intercept)
+        slope = self.loss.derivative(margin[None] if self.loss.per_class else margin, self.y[i : i + 1])
+        slope = slope.reshape(-1) * (1.0 if self.weights is None else self.weights[i])
+        return Point(np.outer(slope, x).reshape(self.coef_shape), slope if self.has_intercept else None)
+
+    def _pass(self, point: Point, margins: Vector | None = None, slopes: Vector | None = None) -> Any:
+        v = np.ascontiguousarray((point.coef / self.columns).reshape(self.n_outputs, -1))
+        b = np.zeros(self.n_outputs) if point.intercept is None else point.intercept
+        return evaluate_rows(self.data, self.loss, self.y, self.weights, v, b, margins, slopes)
+
+    def _penalized(self, losses: float, point: Point) -> float:
+        w = point.coef.reshape(-1)
+        return losses / self.n_samples + 0.5 * self.l2 * float(w @ w) + self.l1 * float(np.abs(w).sum())
+
+    def _outer_gradient(self, inner: Point) -> Vector:
+        if inner.intercept is None:
+            return inner.coef
+        b = inner.intercept.reshape((*self.coef_shape[:-1], 1))
+        coef = inner.coef if self.data.offset is None else inner.coef + b * self.data.offset
+        return np.concatenate([coef, b], axis=-1)
+
+    def _mapping(self, w: Vector, gradient: Vector) -> Vector:
+        """(w - prox(w - t gradient)) / t with t = columns^2 / L: zero exactly at the minimum."""
+        t = np.broadcast_to(np.square(self.columns) / self.lipschitz, (self.n_features,))
+        mapping = gradient.copy()
+        coef = w[..., : self.n_features]
+        mapping[..., : self.n_features] = (
+            coef - soft_threshold(coef - t * gradient[..., : self.n_features], t * self.l1)
+        ) / t
+        return mapping
+
+    # ---- curvature
+
+    @cached_property
+    def _squared_norms(self) -> Vector:
+        return squared_norms(self.data)
+
+    @property
+    def sample_lipschitz(self) -> Vector:
+        """L_i of every sample without the penalty: s_i l''_max (``|x_i|^2`` + intercept_unit^2), of shape (n,).
+
+        In units of the columns where X has one scale per column.
+        """
+        norms = self._squared_norms + (self.intercept_unit**2 if self.has_intercept else 0.0)
+        norms *= self.loss.curvature
+        return norms if self.weights is None else norms * self.weights
+
+    @property
+    def penalty_lipschitz(self) -> float:
+        """Largest curvature of the L2 penalty: l2 max(columns)^2."""
+        return self.l2 * float(np.max(np.square(self.columns)))
+
+    @cached_property
+    def lipschitz(self) -> float:
+        """L = max_i L_i + penalty_lipschitz: a Lipschitz constant of every gradient of f_i, in units of the columns."""
+        return float(self.sample_lipschitz.max()) + self.penalty_lipschitz
+
+    @cached_property
+    def smoothness(self) -> float:
+        """Estimated Lipschitz constant of the gradient of f itself: the power method on (1/n) sum_i s_i x_i x_i^T."""
+        rng = np.random.default_rng(0)
+        u = rng.standard_normal((1, self.n_features))
+        b = rng.standard_normal(1)
+        largest, n = 0.0, self.n_samples
+        for _ in range(POWER_STEPS):
+            length = float(np.sqrt(np.sum(u * u) + (b @ b if self.has_intercept else 0.0)))
+            if not (length > 0 and np.isfinite(length)):
+                break
+            u, b = u / length, b / length
+            new_u, new_b = np.zeros_like(u), np.zeros(1)
+            for start, stop in self.data.blocks():
+                m = products(self.data, start, stop, u)
+                if self.has_intercept:
+                    m += b * self.intercept_unit
+                if self.weights is not None:
+                    m *= self.weights[start:stop]
+                new_u += weighted_sums(self.data, start, stop, m) / n
+                new_b += m.sum() * self.intercept_unit / n
+            largest = float(np.sqrt(np.sum(new_u * new_u) + (new_b @ new_b if self.has_intercept else 0.0)))
+            u, b = new_u, new_b
+        return min(POWER_MARGIN * self.loss.curvature * largest + self.penalty_lipschitz, self.lipschitz)
+
+    # ---- data
+
+    @cached_property
+    def kernel_data(self) -> DataMatrix:
+        """The data matrix of integer epochs: short codes use the whole range of 8 bits (a copy, made when asked)."""
+        return self.data.stretched()
+
+    @property
+    def data_nbytes(self) -> int:
+        """Bytes of the data matrix the epochs run on."""
+        return self.data.nbytes
+
+    def _checked(self, w: ArrayLike) -> Vector:
+        w = np.ascontiguousarray(w, dtype=np.float64)
+        if w.shape != self.shape:
+            raise ValueError(f"FiniteSum: w has shape {w.shape}; expected {self.shape}")
+        return w
+
+
+def _weights(given: ArrayLike | None, n: int) -> Vector | None:
+    """Weights of mean 1; None where all are equal."""
+    if given is None:
+        return None
+    weights = np.asarray(given, dtype=np.float64)
+    if weights.shape != (n,):
+        raise ValueError(f"FiniteSum: sample_weight has shape {weights.shape}; expected ({n},)")
+    finite("FiniteSum", "sample_weight", weights)
+    if (weights < 0).any():
+        first = int(np.argmax(weights < 0))
+        raise ValueError(f"FiniteSum: sample_weight[{first}] = {weights[first]:g}; weights must not be negative")
+    if not weights.any():
+        raise ValueError("FiniteSum: all sample weights are zero; at least one must be positive")
+    return None if (weights == weights[0]).all() else weights * (n / weights.sum())

@@ -17,8 +17,8 @@ import lpnum
 from lpnum._core import kernels
 from lpnum_optim import METHODS, FiniteSum, FunctionSum, MinimizeResult, minimize
 from lpnum_optim._core.epochs import float_epoch
-from lpnum_optim.data import DataMatrix
 from lpnum_optim.datasets import synthetic
+from lpnum_optim.evaluation import Point
 from lpnum_optim.gradients import VarianceReduced
 from lpnum_optim.iterates import BitCentered, FullPrecision
 from lpnum_optim.minimize import Method
@@ -116,8 +116,8 @@ def test_the_rule_of_the_paper_is_the_documented_formula() -> None:
 class Float32Centered(BitCentered):
     """HALP as earlier implementations had it: the offset in single precision."""
 
-    def value(self) -> np.ndarray:  # noqa: D102
-        return super().value().astype(np.float32).astype(np.float64)
+    def value(self) -> Point:  # noqa: D102
+        return Point(super().value().coef.astype(np.float32).astype(np.float64))
 
     def begin_epoch(self, scale: float) -> None:  # noqa: D102
         self.move_to(self.value())
@@ -134,21 +134,25 @@ def test_a_single_precision_offset_has_a_floor(monkeypatch: pytest.MonkeyPatch) 
 class ExactCentered(FullPrecision):
     """Bit centering without rounding: w = center + z in float64."""
 
-    def __init__(self, x0: np.ndarray, **_: Any) -> None:
-        super().__init__(x0)
-        self.center = x0.copy()
+    centered = True
+
+    def __init__(self, start: Point, **_: Any) -> None:
+        super().__init__(start)
+        self.center = start.coef.copy()
 
     def begin_epoch(self, scale: float) -> None:  # noqa: D102
-        self.center = self.value()
+        self.center = self.value().coef
 
     def run_compiled(  # noqa: D102
-        self, problem: FiniteSum, terms: Any, step_size: float, samples: np.ndarray, control: Any
+        self, problem: FiniteSum, terms: Any, steps: Any, samples: np.ndarray, control: Any
     ) -> Any:
-        rows, step = problem.kernel_data
+        change = None if self.intercept is None else np.zeros_like(self.intercept)
         z = np.zeros_like(self.array)
-        options = {"step_size": step_size, "l2": problem.l2, "loss": problem.loss.kernel_id, "samples": samples}
-        float_epoch(DataMatrix(rows, step), problem.y, *terms, z, **options)
+        kernel_options = steps.of_kernel(problem, samples, terms, self.center, change)
+        float_epoch(problem.data, problem.y, terms.margins, terms.anchors, terms.direction, z, **kernel_options)
         self.array = self.center + z
+        if change is not None:
+            self.intercept = self.intercept + change
         return self.observe()
 
 

@@ -281,7 +281,6 @@ def test_wrong_arguments_are_refused_with_advice(options: dict[str, Any], error:
     [
         (X, TypeError, "problem is a LPArray; pass a FiniteSum"),
         (generic(), ValueError, "compiled' cannot run this: it needs a FiniteSum"),
-        (FiniteSum(X.dequantize(), Y), ValueError, "need 8-bit data.*lpnum.array"),
     ],
 )
 def test_problems_without_a_compiled_epoch_are_refused_there(problem: Any, error: type[Exception], says: str) -> None:

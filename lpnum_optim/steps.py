@@ -58,16 +58,16 @@ class Steps:
         if problem.weights is not None:
             weights = problem.weights if weights is None else weights * problem.weights
         has_columns = problem.data.columns is not None
-        return {
+        general: dict[str, Any] = {"batch": self.batch} if self.batch > 1 else {}
+        if problem.l1:
+            general |= {"l1": problem.l1, "center": center}
+        return general | {
             "step_size": self.size,
             "l2": problem.l2,
             "shrink": problem.l2 * np.square(self.columns) if has_columns and problem.l2 else None,
-            "l1": problem.l1,
-            "center": center if problem.l1 else None,
             "loss": problem.loss.kernel_id,
             "loss_parameter": problem.loss.parameter,
             "samples": samples,
-            "batch": self.batch,
             "weights": weights,
             "intercept": intercept,
             "intercept_direction": terms.intercept_direction,

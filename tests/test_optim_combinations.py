@@ -41,11 +41,13 @@ def problem_of(loss: str, *, columns: bool = False, intercept: bool = True, weig
     if columns:
         X = X * np.array([1.0, 30.0, 0.2, 5.0, 1e-1])
     data: Any = lpnum.array(X, dtype=lpnum.fixed8, axis=1 if columns else None) if low else X
-    return FiniteSum(data, targets[loss], loss, l2, l1=l1, intercept=intercept, sample_weight=given if weights else None)
+    return FiniteSum(
+        data, targets[loss], loss, l2, l1=l1, intercept=intercept, sample_weight=given if weights else None
+    )
 
 
 def optimum(problem: FiniteSum) -> np.ndarray:
-    """By L-BFGS on positive and negative parts (for the L1 penalty), polished by Newton's method on what is not zero."""
+    """By L-BFGS on positive and negative parts (for the L1 penalty), polished by Newton's method."""
     d, shape = problem.n_features, problem.shape
     size = int(np.prod(shape))
     penalized = np.zeros(shape)
@@ -84,7 +86,9 @@ def optimum(problem: FiniteSum) -> np.ndarray:
 @pytest.mark.parametrize("l1", [0.0, 0.03])
 @pytest.mark.parametrize("columns", [False, True], ids=["one scale", "columns"])
 @pytest.mark.parametrize("extras", [False, True], ids=["plain", "intercept and weights"])
-def test_full_precision_and_8_bits_reach_the_optimum_of_scipy(loss: str, l1: float, columns: bool, extras: bool) -> None:
+def test_full_precision_and_8_bits_reach_the_optimum_of_scipy(
+    loss: str, l1: float, columns: bool, extras: bool
+) -> None:
     problem = problem_of(loss, columns=columns, intercept=extras, weights=extras, l1=l1)
     reference = problem.objective(optimum(problem))
     start = np.linalg.norm(problem.evaluate(np.zeros(problem.shape)).residual)

@@ -18,7 +18,7 @@ from .grid_control import GridControl, Report
 
 Array = np.ndarray[Any, Any]
 
-_DITHER_STEPS, _DITHER_REFRESH, _DITHER_CHANGE = 1 << 62, 2 << 62, 3 << 62
+DITHER_STEPS, DITHER_REFRESH, DITHER_CHANGE = 1 << 62, 2 << 62, 3 << 62
 
 
 def exp(a: float) -> float:
@@ -156,7 +156,7 @@ def lowbit_epoch(
         at_end = observed = largest = 0
         for i in run:
             if t % every == 0:
-                h = constant_part(_DITHER_REFRESH + t // every * n_blocks)
+                h = constant_part(DITHER_REFRESH + t // every * n_blocks)
             step = z_step * grid.change
             dots = [float(np.dot(data[i], q[c])) for c in range(outputs)]
             m = np.array([margins[i, c] + x_step * step * dots[c] + offsets[c] for c in range(outputs)])
@@ -166,7 +166,7 @@ def lowbit_epoch(
                 g = g if weights is None else float(weights[i]) * g
                 if intercept is not None and intercept_direction is not None:
                     offsets[c] -= intercept_step * (g + intercept_direction[c])
-                first = _DITHER_STEPS + 3 * (t * outputs + c)
+                first = DITHER_STEPS + 3 * (t * outputs + c)
                 whitening, round_key, word = ars_blocks(seed, stream, first, 3)
                 dither = aes_round(base ^ whitening, round_key).reshape(-1)[place].astype(np.int64)
                 beta = g * (step_size * x_step / step * 256) + float(word[:4].view("<u4")[0]) * 2.0**-32
@@ -186,7 +186,7 @@ def lowbit_epoch(
         factor = grid.next_factor() if k + 1 < len(runs) else 1.0
         if factor != 1.0:
             multiplier = int(np.rint(min(2.0**32 / factor, 2.0**47)))
-            first = _DITHER_CHANGE + 2 * k * n_blocks
+            first = DITHER_CHANGE + 2 * k * n_blocks
             q = np.clip((multiplier * q + random32(first)) >> 32, code_min, code_max)
             h = constant_part(first + n_blocks)
     z[...] = q.reshape(z.shape)

@@ -34,7 +34,7 @@ class DataMatrix(NamedTuple):
     n_features : int or None
         d, where the shape of `rows` does not tell it: packed and sparse matrices.
     indices : (nnz,) int32 array or None
-        Sparse: the columns of the stored values.
+        Sparse: the columns of the stored values, increasing within a row.
     indptr : (n + 1,) int64 array or None
         Sparse: row i has the stored values indptr[i] to indptr[i + 1] - 1.
     offset : (d,) float64 array or None

@@ -92,6 +92,19 @@ cdef double _not_negative(value, str where) except? -1.0:
     return number
 
 
+cdef size_t _unsorted_row(const int64_t *start, const int32_t *column, size_t n) noexcept nogil:
+    """The first row whose columns do not increase strictly, or n."""
+    cdef size_t i
+    cdef int64_t k
+    cdef bint falls = False
+    for i in range(n):
+        for k in range(start[i] + 1, start[i + 1]):
+            falls |= column[k] <= column[k - 1]
+        if falls:
+            return i
+    return n
+
+
 cdef class _Matrix:
     """A DataMatrix, checked."""
 
@@ -156,6 +169,11 @@ cdef class _Matrix:
             largest = max(largest, <uint32_t>column[k])
         if stored and largest >= <uint32_t>x.n_features:
             raise IndexError(f"{where}: x.indices contains {<int32_t>largest}; allowed 0..{x.n_features - 1}")
+        k = _unsorted_row(start, column, indptr.length(0) - 1)
+        if k < indptr.length(0) - 1:
+            raise ValueError(
+                f"{where}: x.indices of row {k} do not increase; sort them and add up duplicates: csr.sum_duplicates()"
+            )
         self.arrays = [values, indices, indptr]
         self.c.data, self.c.kind = values.view.buf, values.kind
         self.c.columns, self.c.row_start = column, start

@@ -60,4 +60,25 @@ static inline void dither_64(uint8_t *restrict dst, const uint8_t *restrict base
 #endif
 }
 
+/* dst (OUT): bytes 2j, 2j + 1 of what dither_64 makes of all of base: the 16-bit word of coordinate j. */
+static inline void dither_word16(uint8_t *restrict dst, const uint8_t *restrict base, const uint8_t *restrict words,
+                                 size_t j) {
+    const uint8_t *const s = base + j / 8 * 16;
+#if LPNUM_X86 && LPNUM_LEVEL > 0
+    const __m128i a = _mm_loadu_si128((const __m128i *)words), b = _mm_loadu_si128((const __m128i *)(words + 16));
+    uint8_t bytes[16];
+    _mm_storeu_si128((__m128i *)bytes, _mm_aesenc_si128(_mm_xor_si128(_mm_loadu_si128((const __m128i *)s), a), b));
+    memcpy(dst, bytes + 2 * (j % 8), 2);
+#else
+    const int c = (int)(j % 8 / 2), r0 = (int)(j % 2) * 2; /* the word is half a column of the state */
+    uint32_t column = 0;
+    for (int r = 0; r < 4; r++) {
+        const int at = 4 * ((c + r) & 3) + r;
+        column ^= ars_rotl(ars_table[s[at] ^ words[at]], 8 * r);
+    }
+    dst[0] = (uint8_t)((column >> (8 * r0)) ^ words[16 + 4 * c + r0]);
+    dst[1] = (uint8_t)((column >> (8 * (r0 + 1))) ^ words[16 + 4 * c + r0 + 1]);
+#endif
+}
+
 #endif /* LPNUM_DITHER_H */

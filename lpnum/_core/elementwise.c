@@ -7,12 +7,28 @@ extern const lpnum_kernels lpnum_kernels_baseline;
 extern const lpnum_kernels lpnum_kernels_avx2, lpnum_kernels_avx512;
 #endif
 
-const lpnum_kernels *lpnum_kernels_of_level(int level) {
+#if LPNUM_AVX_VNNI_COMPILED
+void lpnum_products_avxvnni(lpnum_kernels *table);
+
+static const lpnum_kernels *avx2_with_vnni(void) {
+    static lpnum_kernels table;
+    if (!table.gemm) {
+        table = lpnum_kernels_avx2;
+        lpnum_products_avxvnni(&table);
+    }
+    return &table;
+}
+#endif
+
+const lpnum_kernels *lpnum_kernels_of_level(int level, int vnni) {
+#if LPNUM_AVX_VNNI_COMPILED
+    if (level == LPNUM_AVX2 && vnni && lpnum_detect_avx_vnni()) return avx2_with_vnni();
+#endif
 #if LPNUM_X86
     if (level == LPNUM_AVX512) return &lpnum_kernels_avx512;
     if (level == LPNUM_AVX2) return &lpnum_kernels_avx2;
 #endif
-    (void)level;
+    (void)level, (void)vnni;
     return &lpnum_kernels_baseline;
 }
 

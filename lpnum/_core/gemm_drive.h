@@ -16,8 +16,8 @@ static gemm_parts gemm_layout(const lpnum_product *p, char *workspace) {
     const int floats = p->a.values != NULL, long_k = !floats && p->k > GEMM_EXACT;
     const size_t m = round_up(p->m, GEMM_MR);
     parts.ldc = round_up(p->n, GEMM_LANES);
-    const size_t sizes[6] = {sizeof(uint32_t) * GEMM_DEPTH * (GEMM_ROWS < m ? GEMM_ROWS : m),
-                             sizeof(uint32_t) * GEMM_DEPTH * parts.ldc,
+    const size_t sizes[6] = {sizeof(uint32_t) * (GEMM_DEPTH * (GEMM_ROWS < m ? GEMM_ROWS : m) + 8), /* see transpose_8() */
+                             sizeof(uint32_t) * (GEMM_DEPTH * parts.ldc + 8),
                              (floats ? sizeof(double) : sizeof(int32_t)) * m * parts.ldc,
                              long_k ? sizeof(double) * p->m * p->n : 0,
                              sizeof(int32_t) * m,
@@ -36,31 +36,35 @@ static gemm_parts gemm_layout(const lpnum_product *p, char *workspace) {
 
 static size_t gemm_workspace(const lpnum_product *p) { return gemm_layout(p, NULL).bytes + 64; }
 
-#if LPNUM_X86 && LPNUM_LEVEL == 2
+#if GEMM_BYTES
 /* Packed are a' = a - alpha (s8) and b' = b + beta (u8), so that
  *   sum a b = sum a' b' - beta sum a' + alpha sum b:   one number for each row and one for each column, modulo 2^32. */
 static void add_row_bias(const uint32_t *panels, size_t rows, size_t words, int32_t *bias) {
     const __m256i ones = _mm256_set1_epi8(1);
     for (size_t r = 0; r < rows; r += GEMM_MR) {
         __m256i sums = _mm256_setzero_si256();
-        for (size_t g = 0; g < words; g++)
-            sums = _mm256_dpbusd_epi32(sums, ones, _mm256_loadu_si256((const __m256i *)(panels + (r * words) + g * GEMM_MR)));
-        sums = _mm256_slli_epi32(sums, 7);
-        _mm256_storeu_si256((__m256i *)(bias + r), _mm256_sub_epi32(_mm256_loadu_si256((const __m256i *)(bias + r)), sums));
+        for (size_t g = 0; g < words; g++) /* of a panel of fewer rows than 8, the excess is dropped */
+            sums = DPBUSD_256(sums, ones, _mm256_loadu_si256((const __m256i *)(panels + (r * words) + g * GEMM_MR)));
+        uint32_t lane[8];
+        _mm256_storeu_si256((__m256i *)lane, _mm256_slli_epi32(sums, 7));
+        for (size_t i = 0; i < GEMM_MR; i++) bias[r + i] = (int32_t)((uint32_t)bias[r + i] - lane[i]);
     }
 }
 
 /* alpha sum b = alpha (sum b' - beta depth), over `depth` words filled up with b' = 0: sums of b' are of true elements. */
 static void add_column_bias(const uint32_t *panels, size_t columns, size_t words, size_t depth, int beta, int32_t *bias) {
-    const __m512i ones = _mm512_set1_epi8(1), less = _mm512_set1_epi32((int)((uint32_t)depth * (uint32_t)beta));
+    const uint32_t ones[GEMM_LANES] = {[0 ... GEMM_LANES - 1] = 0x01010101u};
+    const uint32_t less = (uint32_t)depth * (uint32_t)beta;
     for (size_t c = 0; c < columns; c += GEMM_LANES) {
         const size_t panel = c / GEMM_NR * GEMM_NR;
         const size_t width = columns - panel < GEMM_NR ? columns - panel : GEMM_NR;
-        __m512i sums = _mm512_setzero_si512();
+        const gemm_int one = INT_LOAD(ones);
+        gemm_int sums = INT_ZERO();
         for (size_t g = 0; g < words; g++)
-            sums = _mm512_dpbusd_epi32(sums, _mm512_loadu_si512(panels + panel * words + g * width + (c - panel)), ones);
-        sums = _mm512_slli_epi32(_mm512_sub_epi32(sums, less), 7);
-        _mm512_storeu_si512(bias + c, _mm512_add_epi32(_mm512_loadu_si512(bias + c), sums));
+            sums = INT_MULTIPLY_ADD(sums, one, INT_LOAD(panels + panel * words + g * width + (c - panel)));
+        uint32_t lane[GEMM_LANES];
+        INT_STORE(lane, sums);
+        for (size_t i = 0; i < GEMM_LANES; i++) bias[c + i] = (int32_t)((uint32_t)bias[c + i] + ((lane[i] - less) << 7));
     }
 }
 #endif
@@ -77,14 +81,14 @@ static void gemm_sums(const lpnum_product *p, const gemm_parts *parts, const pac
         const size_t depth = end - k < block ? end - k : block, words = (depth + group - 1) / group;
         const size_t rest = p->n % GEMM_NR;
         pack_block(plan_b, &p->b, 0, p->n, k, depth, parts->b, GEMM_NR, round_up(rest, GEMM_LANES));
-#if LPNUM_X86 && LPNUM_LEVEL == 2
+#if GEMM_BYTES
         if (!floats && p->a.dtype == LPNUM_U8)
             add_column_bias(parts->b, parts->ldc, words, depth, p->b.dtype == LPNUM_U8 ? 0 : 128, parts->column_bias);
 #endif
         for (size_t i = 0; i < p->m; i += GEMM_ROWS) {
             const size_t rows = p->m - i < GEMM_ROWS ? p->m - i : GEMM_ROWS;
             pack_block(plan_a, &p->a, i, rows, k, depth, parts->a, GEMM_MR, GEMM_MR);
-#if LPNUM_X86 && LPNUM_LEVEL == 2
+#if GEMM_BYTES
             if (!floats && p->b.dtype != LPNUM_U8) add_row_bias(parts->a, rows, words, parts->row_bias + i);
 #endif
             for (size_t j = 0; j < p->n; j += GEMM_NR) {
@@ -150,9 +154,36 @@ static void integer_row(const lpnum_product *p, const gemm_parts *parts, size_t 
     for (size_t j = 0; j < p->n; j++) row[j] = (double)(int32_t)((uint32_t)sums[j] + mine + (uint32_t)bias[j]);
 }
 
+/* The same of one row without terms, in one pass: float64 values of the sums, times their steps. */
+#define SCALED_SUMS(type)                                                                                             \
+    {                                                                                                                 \
+        type *restrict target = (type *)(p->out + (ptrdiff_t)i * p->out_row);                                         \
+        if (p->step_b.stride)                                                                                         \
+            for (size_t j = 0; j < p->n; j++)                                                                         \
+                target[j] = (type)((double)(int32_t)((uint32_t)sums[j] + mine + (uint32_t)bias[j]) * (step * steps[j])); \
+        else                                                                                                          \
+            for (size_t j = 0; j < p->n; j++)                                                                         \
+                target[j] = (type)((double)(int32_t)((uint32_t)sums[j] + mine + (uint32_t)bias[j]) * both);           \
+    }
+static void scaled_integer_row(const lpnum_product *p, const gemm_parts *parts, size_t i) {
+    const int32_t *restrict sums = (const int32_t *)parts->sums + i * parts->ldc, *restrict bias = parts->column_bias;
+    const uint32_t mine = (uint32_t)parts->row_bias[i];
+    const double *restrict steps = p->step_b.data;
+    const double step = factor_at(p->step_a, i), both = step * steps[0];
+    if (p->out_dtype == LPNUM_OUT_F32) SCALED_SUMS(float)
+    else SCALED_SUMS(double)
+}
+#undef SCALED_SUMS
+
 static void gemm_store(const lpnum_product *p, const gemm_parts *parts) {
     double row[LPNUM_TILE];
     const int floats = p->a.values != NULL;
+    if (!floats && p->k <= GEMM_EXACT && p->n_terms == 0 &&
+        p->out_column == (p->out_dtype == LPNUM_OUT_F32 ? (ptrdiff_t)sizeof(float)
+                          : p->out_dtype == LPNUM_OUT_F64 ? (ptrdiff_t)sizeof(double) : 0)) {
+        for (size_t i = 0; i < p->m; i++) scaled_integer_row(p, parts, i);
+        return;
+    }
     for (size_t i = 0; i < p->m; i++) {
         if (floats) memcpy(row, (const double *)parts->sums + i * parts->ldc, sizeof(double) * p->n);
         else if (p->k > GEMM_EXACT) memcpy(row, parts->totals + i * p->n, sizeof(double) * p->n);

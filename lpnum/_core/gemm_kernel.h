@@ -1,12 +1,18 @@
 /* Register tiles of matrix products: MR x (NV vectors) sums stay in registers while the contracted axis runs by.
  *
  * Operands come packed (gemm_pack.h) as 32-bit words of GROUP neighbours along the contracted axis:
- *   AVX-512   4 bytes: u8 (b, biased by 128) times s8 (a), vpdpbusd
- *   else      2 int16: vpmaddwd and an add
- *   floats    1 float: products of 8-bit floats are exact in float32, so fused and separate multiply-adds agree
+ *   AVX-512, AVX-VNNI   4 bytes: u8 (b, biased by 128) times s8 (a), vpdpbusd
+ *   else                2 int16: vpmaddwd and an add
+ *   floats              1 float: products of 8-bit floats are exact in float32, so fused and separate multiply-adds agree
  * Integer sums are modulo 2^32, hence exact wherever the true sum fits int32, whatever partial sums do.
  * A float sum runs over at most GEMM_DEPTH products in float32, in the order of k; such sums are added in float64.
  */
+
+#if LPNUM_X86 && (LPNUM_LEVEL == 2 || defined(LPNUM_AVX_VNNI))
+#define GEMM_BYTES 1 /* integers are packed as bytes */
+#else
+#define GEMM_BYTES 0
+#endif
 
 #if LPNUM_X86 && LPNUM_LEVEL == 2
 
@@ -19,6 +25,7 @@ typedef __m512 gemm_float;
 #define INT_BROADCAST(p) _mm512_set1_epi32((int)*(p))
 #define INT_ADD(x, y) _mm512_add_epi32(x, y)
 #define INT_MULTIPLY_ADD(sum, a, b) _mm512_dpbusd_epi32(sum, b, a)
+#define DPBUSD_256 _mm256_dpbusd_epi32
 #define FLOAT_ZERO() _mm512_setzero_ps()
 #define FLOAT_LOAD(p) _mm512_loadu_ps((const float *)(p))
 #define FLOAT_BROADCAST(p) _mm512_set1_ps(*(const float *)(p))
@@ -32,7 +39,14 @@ static inline void float_add_to(double *c, gemm_float v, int first) {
 
 #elif LPNUM_X86 && LPNUM_LEVEL == 1
 
+#ifdef LPNUM_AVX_VNNI
+enum { GEMM_GROUP = 4, GEMM_LANES = 8, GEMM_MR = 6, GEMM_NV = 2 };
+#define DPBUSD_256 _mm256_dpbusd_avx_epi32
+#define INT_MULTIPLY_ADD(sum, a, b) DPBUSD_256(sum, b, a)
+#else
 enum { GEMM_GROUP = 2, GEMM_LANES = 8, GEMM_MR = 6, GEMM_NV = 2 };
+#define INT_MULTIPLY_ADD(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+#endif
 typedef __m256i gemm_int;
 typedef __m256 gemm_float;
 #define INT_ZERO() _mm256_setzero_si256()
@@ -40,7 +54,6 @@ typedef __m256 gemm_float;
 #define INT_STORE(p, v) _mm256_storeu_si256((__m256i *)(p), v)
 #define INT_BROADCAST(p) _mm256_set1_epi32((int)*(p))
 #define INT_ADD(x, y) _mm256_add_epi32(x, y)
-#define INT_MULTIPLY_ADD(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
 #define FLOAT_ZERO() _mm256_setzero_ps()
 #define FLOAT_LOAD(p) _mm256_loadu_ps((const float *)(p))
 #define FLOAT_BROADCAST(p) _mm256_set1_ps(*(const float *)(p))

@@ -39,7 +39,7 @@ static pack_plan pack_plan_of(const lpnum_matrix *x, int biased) {
     return p;
 }
 
-/* n codes to words of one float each; words has room for a multiple of 64. */
+/* n codes to words of one float each. */
 static void expand_floats(const pack_plan *p, const uint8_t *restrict codes, uint32_t *restrict words, size_t n) {
     size_t i = 0;
 #if LPNUM_X86 && LPNUM_LEVEL == 2
@@ -51,10 +51,11 @@ static void expand_floats(const pack_plan *p, const uint8_t *restrict codes, uin
         const __m512i lower = _mm512_permutexvar_epi64(order, look_up(&p->lower, x));
         /* after the permutation lane l holds bytes 8l..8l+7 and 32+8l..: low half first 32 elements, in order */
         const __m512i first = _mm512_unpacklo_epi8(lower, upper), second = _mm512_unpackhi_epi8(lower, upper);
-        _mm512_storeu_si512(words + i, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(first)), 16));
-        _mm512_storeu_si512(words + i + 16, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(first, 1)), 16));
-        _mm512_storeu_si512(words + i + 32, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(second)), 16));
-        _mm512_storeu_si512(words + i + 48, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(second, 1)), 16));
+        const __m256i quarter[4] = {_mm512_castsi512_si256(first), _mm512_extracti64x4_epi64(first, 1),
+                                    _mm512_castsi512_si256(second), _mm512_extracti64x4_epi64(second, 1)};
+        GEMM_UNROLL for (int q = 0; q < 4; q++)
+            _mm512_mask_storeu_epi32(words + i + 16 * q, (__mmask16)(live >> 16 * q),
+                                     _mm512_slli_epi32(_mm512_cvtepu16_epi32(quarter[q]), 16));
     }
 #else
     const uint32_t *restrict bits = (const uint32_t *)p->values;
@@ -84,13 +85,16 @@ static void expand_row(const pack_plan *p, const uint8_t *restrict codes, uint32
     }
 }
 
-/* panel[g * width + r] = rows[r * pitch + g] for 8 rows */
-static void transpose_8(const uint32_t *restrict rows, size_t pitch, uint32_t *restrict panel, size_t width, size_t words) {
+/* panel[g * width + r] = word g of row r, flipped, for 8 rows `pitch` bytes apart. In a panel of fewer rows each word
+ * covers the excess of the one before; that of the last word lies behind the panel. */
+static void transpose_8(const char *restrict rows, ptrdiff_t pitch, uint32_t flip, uint32_t *restrict panel, size_t width,
+                        size_t words) {
     size_t g = 0;
 #if LPNUM_X86 && LPNUM_LEVEL >= 1
+    const __m256 flips = _mm256_castsi256_ps(_mm256_set1_epi32((int)flip));
     for (; g + 8 <= words; g += 8) {
         __m256 r[8], t[8];
-        for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps((const float *)(rows + i * pitch + g));
+        for (int i = 0; i < 8; i++) r[i] = _mm256_xor_ps(flips, _mm256_loadu_ps((const float *)(rows + i * pitch + 4 * g)));
         for (int i = 0; i < 8; i += 2) {
             t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
             t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
@@ -99,25 +103,36 @@ static void transpose_8(const uint32_t *restrict rows, size_t pitch, uint32_t *r
             r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44), r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
             r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44), r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
         }
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 4; i++)
             _mm256_storeu_ps((float *)(panel + (g + i) * width), _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        for (int i = 0; i < 4; i++)
             _mm256_storeu_ps((float *)(panel + (g + i + 4) * width), _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-        }
     }
 #endif
     for (; g < words; g++)
-        for (int i = 0; i < 8; i++) panel[g * width + i] = rows[i * pitch + g];
+        for (int i = 0; i < 8; i++) {
+            uint32_t word;
+            memcpy(&word, rows + i * pitch + 4 * g, 4);
+            panel[g * width + i] = word ^ flip;
+        }
 }
 
-/* Rows that are contiguous along the contracted axis. `width` is the panel's, `rows` of them are in the matrix. */
-static void pack_along_k(const pack_plan *p, const lpnum_matrix *x, size_t row, size_t rows, size_t k, size_t depth,
-                         uint32_t *restrict panel, size_t width) {
+/* Rows that are contiguous along the contracted axis. `width` is the panel's, `rows` of them belong to it, and `rest` rows
+ * are there to be read. */
+static void pack_along_k(const pack_plan *p, const lpnum_matrix *x, size_t row, size_t rows, size_t rest, size_t k,
+                         size_t depth, uint32_t *restrict panel, size_t width) {
     uint32_t lines[8][GEMM_DEPTH + 64];
     uint8_t gathered[4 * GEMM_DEPTH];
     const size_t group = (size_t)pack_group(p), words = (depth + group - 1) / group;
     for (size_t r = 0; r < width; r += 8) {
         const size_t live = r >= rows ? 0 : rows - r < 8 ? rows - r : 8;
-        for (size_t i = 0; i < 8 && r + i < width; i++) {
+        const int whole = live == 8 || (live == width && rest >= 8);
+        if (whole && p->kind == PACK_BYTES && x->k_stride == 1 && depth % 4 == 0) { /* the codes are the words */
+            transpose_8(x->data + (ptrdiff_t)(row + r) * x->stride + (ptrdiff_t)k, x->stride, p->flip * 0x01010101u,
+                        panel + r, width, words);
+            continue;
+        }
+        for (size_t i = 0; i < 8; i++) {
             if (i >= live) {
                 memset(lines[i], 0, 4 * words);
                 continue;
@@ -129,8 +144,8 @@ static void pack_along_k(const pack_plan *p, const lpnum_matrix *x, size_t row, 
             }
             expand_row(p, (const uint8_t *)source, lines[i], depth);
         }
-        if (width - r >= 8) {
-            transpose_8(lines[0], GEMM_DEPTH + 64, panel + r, width, words);
+        if (width - r >= 8 || width == GEMM_MR) {
+            transpose_8((const char *)lines[0], (ptrdiff_t)sizeof lines[0], 0, panel + r, width, words);
         } else {
             for (size_t g = 0; g < words; g++)
                 for (size_t i = 0; r + i < width; i++) panel[g * width + r + i] = lines[i][g];
@@ -181,7 +196,6 @@ static void interleave(const pack_plan *p, const uint8_t *const line[4], uint32_
 /* Rows that are neighbours in memory: each line along the free axis is read as it lies. */
 static void pack_across(const pack_plan *p, const lpnum_matrix *x, size_t row, size_t rows, size_t k, size_t depth,
                         uint32_t *restrict panel, size_t width) {
-    uint32_t words[GEMM_NR + 64];
     uint8_t zeros[GEMM_NR + 64];
     const size_t group = (size_t)pack_group(p), n_words = (depth + group - 1) / group;
     memset(zeros, p->flip, sizeof zeros); /* flips to 0 */
@@ -191,13 +205,8 @@ static void pack_across(const pack_plan *p, const lpnum_matrix *x, size_t row, s
             line[j] = g * group + j < depth
                           ? (const uint8_t *)x->data + (ptrdiff_t)row + (ptrdiff_t)(k + g * group + j) * x->k_stride
                           : zeros;
-        if (rows == width && p->kind != PACK_FLOATS) {
-            interleave(p, line, panel + g * width, width);
-            continue;
-        }
-        interleave(p, line, words, rows);
-        memcpy(panel + g * width, words, 4 * rows);
-        memset(panel + g * width + rows, 0, 4 * (width - rows));
+        interleave(p, line, panel + g * width, rows);
+        if (rows < width) memset(panel + g * width + rows, 0, 4 * (width - rows));
     }
 }
 
@@ -211,6 +220,6 @@ static void pack_block(const pack_plan *p, const lpnum_matrix *x, size_t row, si
         if (x->stride == 1 && x->k_stride != 1)
             pack_across(p, x, row + r, live, k, depth, panels + r * words, wide);
         else
-            pack_along_k(p, x, row + r, live, k, depth, panels + r * words, wide);
+            pack_along_k(p, x, row + r, live, rows - r, k, depth, panels + r * words, wide);
     }
 }

@@ -19,6 +19,14 @@
 #define LPNUM_X86 0
 #endif
 
+/* Whether the compiler knows AVX-VNNI. */
+#if LPNUM_X86 && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define LPNUM_AVX_VNNI_COMPILED 1
+#include <cpuid.h>
+#else
+#define LPNUM_AVX_VNNI_COMPILED 0
+#endif
+
 enum { LPNUM_BASELINE = 0, LPNUM_AVX2 = 1, LPNUM_AVX512 = 2, LPNUM_N_LEVELS = 3 };
 
 #ifdef LPNUM_LEVEL
@@ -34,7 +42,13 @@ enum { LPNUM_BASELINE = 0, LPNUM_AVX2 = 1, LPNUM_AVX512 = 2, LPNUM_N_LEVELS = 3 
 #if LPNUM_X86
 #include <immintrin.h>
 #if LPNUM_LEVEL == 1
+#ifdef LPNUM_AVX_VNNI /* products_avxvnni.c */
 #ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,aes,fma,f16c,bmi,bmi2,popcnt,avxvnni"))), apply_to = function)
+#else
+#pragma GCC target("avx2,aes,fma,f16c,bmi,bmi2,popcnt,avxvnni")
+#endif
+#elif defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,aes,fma,f16c,bmi,bmi2,popcnt"))), apply_to = function)
 #else
 #pragma GCC target("avx2,aes,fma,f16c,bmi,bmi2,popcnt")
@@ -67,6 +81,16 @@ static inline int lpnum_detect_level(void) {
     return LPNUM_AVX2;
 #else
     return LPNUM_BASELINE;
+#endif
+}
+
+/* Whether products at the AVX2 level may use the dot products of bytes of AVX-VNNI (Alder Lake, Zen 5). */
+static inline int lpnum_detect_avx_vnni(void) {
+#if LPNUM_AVX_VNNI_COMPILED
+    unsigned eax, ebx, ecx, edx;
+    return lpnum_detect_level() >= LPNUM_AVX2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);
+#else
+    return 0;
 #endif
 }
 

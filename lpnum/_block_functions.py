@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import codec
+from lpnum import _block_products, codec
 from lpnum._block_creation import from_values
 from lpnum._protocols import is_ndarray
 from lpnum.array import LPArray
@@ -104,6 +104,10 @@ def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     dtype = kwargs.pop("dtype", None)
     for ignored in ("casting", "order", "subok"):
         kwargs.pop(ignored, None)
+    if function is np.matmul and not kwargs:
+        found = _matrix_product(*inputs, dtype)
+        if found is not None:
+            return _store(found, out, inputs, {"dtype": dtype}, name)
     if function.signature is None and kwargs:
         raise TypeError(f"{name}: {', '.join(kwargs)} not supported for BlockArray; use x.dequantize()")
     numbers = tuple(_number(x, name) for x in inputs)
@@ -131,6 +135,14 @@ def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     if dtype is not None:
         return values.astype(dtype)
     return _like_inputs(values, inputs, name)
+
+
+def _matrix_product(a: Any, b: Any, dtype: Any = None) -> np.ndarray | None:
+    """``a @ b`` on codes, where the blocks run along the contracted axis; None where they do not."""
+    if any(not isinstance(x, BlockArray | LPArray) or x.ndim != 2 for x in (a, b)) or a.shape[1] != b.shape[0]:
+        return None
+    wanted = _value_dtype((a, b)) if dtype is None else np.dtype(dtype)
+    return _block_products.product(a, b, wanted, float64=dtype is not None and wanted == np.float64)
 
 
 def _wide_dtype(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -190,6 +202,11 @@ def function(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     if func not in _WIDE:
         raise _refusal(f"{func.__module__}.{func.__name__}".removeprefix("numpy."))
     out = kwargs.pop("out", None)
+    if func in (np.dot, np.inner) and len(args) == 2 and not kwargs:
+        a, b = args
+        found = _matrix_product(a, b.T if func is np.inner and isinstance(b, BlockArray | LPArray) else b)
+        if found is not None:
+            return _store(found, out, args, {}, f"np.{func.__name__}")
     result = func(*map(_values, args), **{key: _values(value) for key, value in kwargs.items()})
     if out is None and kwargs.get("dtype") is not None:
         return result

@@ -9,7 +9,8 @@ import numpy as np
 
 from lpnum import _result_grid, rounding
 from lpnum._ordering import values
-from lpnum._rearranging import is_given, name_of, store
+from lpnum._out import store
+from lpnum._rearranging import is_given, name_of
 from lpnum.array import LPArray
 from lpnum.formats import FloatFormat
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from lpnum import _products
 from lpnum._core import products
+from lpnum._out import store
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat
 
@@ -113,23 +114,6 @@ def dot_vectors(a: Any, b: Any, wanted: np.dtype) -> Any:
     return wanted.type(value)
 
 
-def deliver(result: Any, out: Any) -> Any:
-    """The result, or `out` filled with it: rounded to the grid of an LPArray, cast to the dtype of a plain array."""
-    if isinstance(out, tuple):
-        (out,) = out
-    if out is None:
-        return result
-    if not isinstance(out, LPArray | np.ndarray):
-        raise TypeError(f"out: must be an array, not {type(out).__name__}")
-    if out.shape != np.shape(result):
-        raise ValueError(f"out: shape {out.shape}, but the result has shape {np.shape(result)}")
-    if isinstance(out, LPArray):
-        out[...] = result
-    else:
-        np.copyto(out, result, casting="same_kind")
-    return out
-
-
 def on_values(function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Evaluated on the float64 values, returned in the value dtype."""
     out = kwargs.get("out")
@@ -139,7 +123,7 @@ def on_values(function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if "dtype" not in options and getattr(result, "dtype", None) == np.float64:
         wanted = np.result_type(*(x.dtype for x in inputs if hasattr(x, "dtype")))
         result = result.astype(wanted, copy=False)[()]
-    return deliver(result, out)
+    return store(result, out)
 
 
 # ---- several axes --------------------------------------------------------------------------------------------------
@@ -218,7 +202,7 @@ def einsum(*operands: Any, **kwargs: Any) -> Any:
     names = batch + left + right
     result = result.transpose([names.index(c) for c in output])
     out = kwargs.get("out")
-    return result[()] if out is None else deliver(result, out)
+    return result[()] if out is None else store(result, out)
 
 
 def _einsum_plan(operands: Any, kwargs: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import _result_grid, _ufunc_call, creation, formats
-from lpnum._rearranging import store
+from lpnum._out import store
 from lpnum._wide import on_values
 from lpnum.array import LPArray
 

@@ -60,7 +60,7 @@ def fits_int32(a: np.ndarray, b: np.ndarray, length: int) -> bool:
     return largest(a) * largest(b) * length <= _INT32_MAX
 
 
-def _tiles(a: np.ndarray, b: np.ndarray, out: np.ndarray, call: Any, floats: bool) -> None:
+def _tiles(a: np.ndarray, b: np.ndarray, out: np.ndarray, call: Any, floats: bool, block: int = 0) -> None:
     """``call(rows, columns, workspace)`` for each tile of the result, in threads along its longer side."""
     (m, k), n = a.shape, b.shape[0]
     size = products.TILE
@@ -68,7 +68,7 @@ def _tiles(a: np.ndarray, b: np.ndarray, out: np.ndarray, call: Any, floats: boo
 
     def part(start: int, stop: int, by_rows: bool) -> None:
         (top, bottom), (left, right) = ((start, stop), (0, n)) if by_rows else ((0, m), (start, stop))
-        workspace = _workspace(products.matmul_workspace(min(m, size), min(n, size), k, floats))
+        workspace = _workspace(products.matmul_workspace(min(m, size), min(n, size), k, floats, block))
         for i in range(top, bottom, size):
             for j in range(left, right, size):
                 call(slice(i, min(i + size, bottom)), slice(j, min(j + size, right)), workspace)
@@ -170,7 +170,7 @@ def _fixed(a: LPArray, b: LPArray, out: np.ndarray) -> bool:
         return False
     p, q, step_a, step_b = a.codes, b.codes.T, _along(_step(a), 0), _along(_step(b), 1)
     if p.dtype.itemsize == q.dtype.itemsize == 1:
-        _scaled_tiles(p, q, out, step_a, step_b, terms)
+        scaled_tiles(p, q, out, step_a, step_b, terms)
         return True
     sums = np.empty(out.shape, np.int64)
     integer_product(p, q, sums)
@@ -182,7 +182,7 @@ def _fixed(a: LPArray, b: LPArray, out: np.ndarray) -> bool:
     return True
 
 
-def _scaled_tiles(
+def scaled_tiles(
     p: np.ndarray,
     q: np.ndarray,
     out: np.ndarray,
@@ -190,19 +190,26 @@ def _scaled_tiles(
     step_b: np.ndarray,
     terms: list[tuple[np.ndarray, np.ndarray]],
     tables: tuple[Any, Any] = (None, None),
+    blocks: tuple[int, Any, Any] = (0, None, None),
 ) -> None:
+    """``out = p @ q.T`` for codes (m, k) and (n, k), with steps of rows and columns, terms that are outer products, values
+    of the codes, and blocks along k with scales (m, blocks) and (n, blocks)."""
+    block, scales_a, scales_b = blocks
+
     def cut(factor: np.ndarray, part: slice) -> np.ndarray:
         return factor if factor.size == 1 else factor[part]
 
     def call(i: slice, j: slice, workspace: np.ndarray) -> None:
         pieces = tuple((cut(row, i), cut(column, j)) for row, column in terms)
-        products.matmul_tile(p[i], q[j], out[i, j], workspace, cut(step_a, i), cut(step_b, j), pieces, *tables)
+        scales = (None if scales_a is None else scales_a[i], None if scales_b is None else scales_b[j])
+        steps = cut(step_a, i), cut(step_b, j)
+        products.matmul_tile(p[i], q[j], out[i, j], workspace, *steps, pieces, *tables, block, *scales)
 
-    _tiles(p, q, out, call, tables[0] is not None)
+    _tiles(p, q, out, call, tables[0] is not None, block)
 
 
 @lru_cache(maxsize=64)
-def _float_table(fmt: Format) -> np.ndarray:
+def float_table(fmt: Format) -> np.ndarray:
     """Values of the 256 bytes as codes, in float32; exact for every format of 8 bits."""
     table = np.zeros(256, np.float32)
     table[fmt.all_codes().view(np.uint8)] = fmt.code_values
@@ -210,7 +217,7 @@ def _float_table(fmt: Format) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _exact_in_float32(a: Format, b: Format) -> bool:
+def exact_in_float32(a: Format, b: Format) -> bool:
     """Whether every product of two values is exact in float32, or inf or NaN as it is in float64."""
     if a.bits > 8 or b.bits > 8:
         return False
@@ -222,10 +229,10 @@ def _exact_in_float32(a: Format, b: Format) -> bool:
 
 
 def _floats(a: LPArray, b: LPArray, out: np.ndarray) -> bool:
-    if not (_is_zero(a._offset) and _is_zero(b._offset) and _exact_in_float32(a.format, b.format)):
+    if not (_is_zero(a._offset) and _is_zero(b._offset) and exact_in_float32(a.format, b.format)):
         return False
-    tables = _float_table(a.format), _float_table(b.format)
-    _scaled_tiles(a.codes, b.codes.T, out, _along(_step(a), 0), _along(_step(b), 1), [], tables)
+    tables = float_table(a.format), float_table(b.format)
+    scaled_tiles(a.codes, b.codes.T, out, _along(_step(a), 0), _along(_step(b), 1), [], tables)
     return True
 
 
@@ -248,9 +255,9 @@ def quick(a: LPArray, b: LPArray) -> np.ndarray | None:
     fixed = isinstance(a.format, FixedFormat) and isinstance(b.format, FixedFormat)
     tables: tuple[Any, Any] = (None, None)
     if not fixed:
-        if not _exact_in_float32(a.format, b.format):
+        if not exact_in_float32(a.format, b.format):
             return None
-        tables = _float_table(a.format), _float_table(b.format)
+        tables = float_table(a.format), float_table(b.format)
     out = np.empty((m, n), a.dtype if a.dtype == b.dtype else np.float64)
     workspace = _workspace(products.matmul_workspace(m, n, k, not fixed))
     steps = float(a._scale) * a.format.unit, float(b._scale) * b.format.unit

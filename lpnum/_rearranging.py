@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import _result_grid, grid
+from lpnum._out import store
 from lpnum.array import LPArray
 
 
@@ -64,21 +65,6 @@ def substitution(
     if len(before) < position:  # the condition before the array came by name
         return x, lambda array: func(**{keyword: array}, **kwargs)
     return x, lambda array: func(*before, array, **kwargs)
-
-
-def store(result: Any, out: Any) -> Any:
-    """`result`, or `out` with the result written to it."""
-    if out is None:
-        return result
-    if not isinstance(out, LPArray | np.ndarray):
-        raise TypeError(f"out= must be an array, not {type(out).__name__}")
-    if out.shape != np.shape(result):
-        raise ValueError(f"output array has shape {out.shape}, the result {np.shape(result)}")
-    if isinstance(out, LPArray):
-        out._write(result, "out=")
-    else:
-        np.copyto(out, np.asarray(result), casting="same_kind")
-    return out
 
 
 def rearranged(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], position: int = 0) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import linalg
-from lpnum._contractions import deliver
+from lpnum._out import store
 from lpnum._rearranging import by_name, is_given
 from lpnum.array import LPArray
 
@@ -64,7 +64,7 @@ def product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = by_name(func, args, kwargs, 2)
     options = {k: v for k, v in kwargs.items() if k != "out"}
     if func.__name__ in linalg.__all__ and set(options) <= {"axes", "dtype", "optimize"}:
-        return deliver(getattr(linalg, func.__name__)(*args, **options), kwargs.get("out"))
+        return store(getattr(linalg, func.__name__)(*args, **options), kwargs.get("out"))
     return on_values(func, args, kwargs)
 
 

@@ -15,7 +15,6 @@ from lpnum._contractions import (
     SLAB,
     as_matrix,
     computable,
-    deliver,
     dot_vectors,
     dtype_of,
     einsum,
@@ -27,6 +26,7 @@ from lpnum._contractions import (
     tensordot,
 )
 from lpnum._core import products
+from lpnum._out import store
 from lpnum.array import LPArray
 from lpnum.formats import FixedFormat
 
@@ -279,7 +279,7 @@ def wide(function: Any, inputs: tuple[Any, ...], out: Any, kwargs: dict[str, Any
     dtype = options.pop("dtype", None)
     plain = dtype is None or np.dtype(dtype) in (np.dtype(np.float32), np.dtype(np.float64))
     if own is not None and plain and not options and kwargs.get("casting", "same_kind") == "same_kind":
-        return deliver(own(*inputs, dtype=dtype), out)
+        return store(own(*inputs, dtype=dtype), out)
     if function is np.dot and not kwargs:
-        return deliver(dot(*inputs), out)
-    return deliver(on_values(function, inputs, kwargs), out)
+        return store(dot(*inputs), out)
+    return store(on_values(function, inputs, kwargs), out)

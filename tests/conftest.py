@@ -39,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")), ids=lambda seed: f"seed{seed}")
     if "simd_level" in metafunc.fixturenames and "simd_level" not in said:
         levels = importlib.import_module("lpnum._core.kernels").simd_levels()
+        if getattr(metafunc.module, "WITH_AVX_VNNI", False):
+            levels += ("avx2-vnni",)
         metafunc.parametrize("simd_level", levels, indirect=True)
 
 
@@ -50,13 +52,19 @@ def _names(mark: pytest.Mark) -> Sequence[str]:
 
 @pytest.fixture
 def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run the test under one SIMD level in both packages; its value is the level's name."""
+    """Run the test under one SIMD level in both packages; its value is the level's name.
+
+    "avx2" is AVX2 alone; "avx2-vnni", for modules that say ``WITH_AVX_VNNI = True``, has AVX-VNNI, too.
+    """
     kernels = importlib.import_module("lpnum._core.kernels")
     epochs = importlib.import_module("lpnum_optim._core.epochs")
     before = kernels.simd_level(), epochs.simd_level()
-    kernels.set_simd_level(request.param)
-    epochs.set_simd_level(kernels.SIMD_LEVELS.index(request.param))
+    name, _, vnni = request.param.partition("-")
+    kernels.set_simd_level(name, avx_vnni=bool(vnni))
+    epochs.set_simd_level(kernels.SIMD_LEVELS.index(name))
     try:
+        if vnni and not kernels.avx_vnni():
+            pytest.skip("this processor has no AVX-VNNI")
         yield request.param
     finally:
         kernels.set_simd_level(kernels.SIMD_LEVELS[before[0]])

@@ -15,6 +15,7 @@ import lpnum
 from lpnum import _contractions, _products
 from lpnum._core import kernels, products
 
+WITH_AVX_VNNI = True
 CODES = (np.int8, np.uint8, np.int16, np.uint16)
 SIZES = (0, 1, 2, 3, 7, 8, 9, 16, 17, 33, 48, 49, 65)
 

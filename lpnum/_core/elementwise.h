@@ -125,8 +125,9 @@ typedef struct {
     int (*matvec)(const lpnum_matvec *product, void *workspace);
 } lpnum_kernels;
 
-/* The kernels of a level; level must not exceed lpnum_detect_level(). */
-const lpnum_kernels *lpnum_kernels_of_level(int level);
+/* The kernels of a level; level must not exceed lpnum_detect_level(). `vnni`: with AVX-VNNI at the avx2 level, if it is
+ * there. */
+const lpnum_kernels *lpnum_kernels_of_level(int level, int vnni);
 
 /* out = op(in...), all operands already broadcast to `shape` (stride 0 where repeated). */
 int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *in,

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 enum { LPNUM_TILE = 1024 };
+#define LPNUM_BLOCKS(block) ((block) >= 4 && (block) <= 256 && ((block) & ((block) - 1)) == 0) /* 4, 8 .. 256 */
 enum lpnum_product_dtype { LPNUM_OUT_I32, LPNUM_OUT_I64, LPNUM_OUT_F32, LPNUM_OUT_F64 };
 
 typedef struct {
@@ -25,8 +26,17 @@ typedef struct {
     ptrdiff_t stride;
 } lpnum_factor;
 
+/* float64 scales of the blocks of a matrix along the contracted axis, strides in bytes; no data means 1 for all. */
+typedef struct {
+    const double *data;
+    ptrdiff_t stride, k_stride;
+} lpnum_scales;
+
 /* out[i, j] = step_a[i] * step_b[j] * sum_k a[i, k] b[k, j] + sum_t row_term[t][i] * column_term[t][j], in float64, then
- * rounded to the type of out. Integer outputs take the sums alone. */
+ * rounded to the type of out. Integer outputs take the sums alone.
+ *
+ * With blocks, sum_t scales_a[i, t] scales_b[j, t] sum_(k in block t) a[i, k] b[k, j]: for a float result, of signed codes
+ * or of floats; `block` satisfies LPNUM_BLOCKS and divides k. */
 typedef struct {
     size_t m, n, k;
     lpnum_matrix a, b;
@@ -36,6 +46,8 @@ typedef struct {
     lpnum_factor step_a, step_b;
     int n_terms; /* 0..2 */
     lpnum_factor row_term[2], column_term[2];
+    size_t block; /* codes that share a scale; 0: none do */
+    lpnum_scales scales_a, scales_b;
 } lpnum_product;
 
 /* out[i] = sum_k a[i, k] v[k] for codes a of 8 or 16 bits and float64 v: the exact sum, rounded once. One of the strides of

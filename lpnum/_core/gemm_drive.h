@@ -5,31 +5,37 @@ static inline size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * 
 /* Parts of the workspace; each begins at a multiple of 64 bytes. */
 typedef struct {
     uint32_t *a, *b;     /* packed blocks */
-    void *sums;          /* int32, or float64 in a product of floats: [m rounded up][ldc] */
+    void *sums;          /* int32, or float64 in a product of floats or with blocks: [m rounded up][ldc] */
     double *totals;      /* float64 [m][n], where the contracted axis is longer than GEMM_EXACT */
     int32_t *row_bias, *column_bias;
+    double *scales_a, *scales_b; /* of the packed blocks, see gemm_blocks.h */
     size_t ldc, bytes;
 } gemm_parts;
 
+static inline int has_wide_sums(const lpnum_product *p) { return p->a.values != NULL || p->block; }
+
 static gemm_parts gemm_layout(const lpnum_product *p, char *workspace) {
     gemm_parts parts;
-    const int floats = p->a.values != NULL, long_k = !floats && p->k > GEMM_EXACT;
-    const size_t m = round_up(p->m, GEMM_MR);
+    const int wide = has_wide_sums(p), long_k = !wide && p->k > GEMM_EXACT;
+    const size_t m = round_up(p->m, GEMM_MR), blocks = p->block ? 4 * GEMM_DEPTH / p->block : 0;
     parts.ldc = round_up(p->n, GEMM_LANES);
-    const size_t sizes[6] = {sizeof(uint32_t) * (GEMM_DEPTH * (GEMM_ROWS < m ? GEMM_ROWS : m) + 8), /* see transpose_8() */
+    const size_t sizes[8] = {sizeof(uint32_t) * (GEMM_DEPTH * (GEMM_ROWS < m ? GEMM_ROWS : m) + 8), /* see transpose_8() */
                              sizeof(uint32_t) * (GEMM_DEPTH * parts.ldc + 8),
-                             (floats ? sizeof(double) : sizeof(int32_t)) * m * parts.ldc,
+                             (wide ? sizeof(double) : sizeof(int32_t)) * m * parts.ldc,
                              long_k ? sizeof(double) * p->m * p->n : 0,
                              sizeof(int32_t) * m,
-                             sizeof(int32_t) * parts.ldc};
-    char *at[6];
+                             sizeof(int32_t) * parts.ldc,
+                             sizeof(double) * blocks * m,
+                             sizeof(double) * blocks * parts.ldc};
+    char *at[8];
     size_t used = 0;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         at[i] = workspace + used;
         used += round_up(sizes[i], 64);
     }
     parts.a = (uint32_t *)at[0], parts.b = (uint32_t *)at[1], parts.sums = at[2], parts.totals = (double *)at[3];
     parts.row_bias = (int32_t *)at[4], parts.column_bias = (int32_t *)at[5];
+    parts.scales_a = (double *)at[6], parts.scales_b = (double *)at[7];
     parts.bytes = used;
     return parts;
 }
@@ -74,7 +80,7 @@ static void gemm_sums(const lpnum_product *p, const gemm_parts *parts, const pac
                       size_t begin, size_t end) {
     const size_t group = (size_t)pack_group(plan_a), block = GEMM_DEPTH * group;
     const int floats = p->a.values != NULL;
-    const size_t m = round_up(p->m, GEMM_MR);
+    const size_t m = round_up(p->m, GEMM_MR), per_block = p->block ? p->block / group : 0;
     memset(parts->row_bias, 0, sizeof(int32_t) * m);
     memset(parts->column_bias, 0, sizeof(int32_t) * parts->ldc);
     for (size_t k = begin; k < end; k += block) {
@@ -82,27 +88,37 @@ static void gemm_sums(const lpnum_product *p, const gemm_parts *parts, const pac
         const size_t rest = p->n % GEMM_NR;
         pack_block(plan_b, &p->b, 0, p->n, k, depth, parts->b, GEMM_NR, round_up(rest, GEMM_LANES));
 #if GEMM_BYTES
-        if (!floats && p->a.dtype == LPNUM_U8)
+        if (!has_wide_sums(p) && p->a.dtype == LPNUM_U8)
             add_column_bias(parts->b, parts->ldc, words, depth, p->b.dtype == LPNUM_U8 ? 0 : 128, parts->column_bias);
 #endif
+        const size_t blocks = p->block ? depth / p->block : 0, first_block = p->block ? k / p->block : 0;
+        if (blocks) pack_scales(&p->scales_b, 0, p->n, first_block, blocks, parts->scales_b, parts->ldc);
         for (size_t i = 0; i < p->m; i += GEMM_ROWS) {
             const size_t rows = p->m - i < GEMM_ROWS ? p->m - i : GEMM_ROWS;
             pack_block(plan_a, &p->a, i, rows, k, depth, parts->a, GEMM_MR, GEMM_MR);
 #if GEMM_BYTES
-            if (!floats && p->b.dtype != LPNUM_U8) add_row_bias(parts->a, rows, words, parts->row_bias + i);
+            if (!has_wide_sums(p) && p->b.dtype != LPNUM_U8) add_row_bias(parts->a, rows, words, parts->row_bias + i);
 #endif
+            const size_t padded = round_up(rows, GEMM_MR);
+            if (blocks) pack_scales(&p->scales_a, i, rows, first_block, blocks, parts->scales_a, padded);
             for (size_t j = 0; j < p->n; j += GEMM_NR) {
                 const size_t columns = parts->ldc - j < GEMM_NR ? parts->ldc - j : GEMM_NR;
-                const int vectors = (int)(columns / GEMM_LANES);
+                const int vectors = (int)(columns / GEMM_LANES), first = k == begin;
+                const uint32_t *b = parts->b + j * words;
                 for (size_t r = 0; r < rows; r += GEMM_MR) {
                     const int live = (int)(rows - r < GEMM_MR ? rows - r : GEMM_MR);
-                    const size_t at = (i + r) * parts->ldc + j;
-                    if (floats)
-                        float_tile_any(words, parts->a + r * words, live, parts->b + j * words, vectors,
-                                       (double *)parts->sums + at, parts->ldc, k == begin);
-                    else
-                        int_tile_any(words, parts->a + r * words, live, parts->b + j * words, vectors,
-                                     (int32_t *)parts->sums + at, parts->ldc, k == begin);
+                    const uint32_t *a = parts->a + r * words;
+                    double *wide = (double *)parts->sums + (i + r) * parts->ldc + j;
+                    int32_t *narrow = (int32_t *)parts->sums + (i + r) * parts->ldc + j;
+                    if (blocks) {
+                        const block_scales s = {per_block, parts->scales_a + r, parts->scales_b + j, padded, parts->ldc};
+                        if (floats) float_blocks_tile_any(words, a, live, b, vectors, wide, parts->ldc, first, &s);
+                        else int_blocks_tile_any(words, a, live, b, vectors, wide, parts->ldc, first, &s);
+                    } else if (floats) {
+                        float_tile_any(words, a, live, b, vectors, wide, parts->ldc, first);
+                    } else {
+                        int_tile_any(words, a, live, b, vectors, narrow, parts->ldc, first);
+                    }
                 }
             }
         }
@@ -177,15 +193,15 @@ static void scaled_integer_row(const lpnum_product *p, const gemm_parts *parts, 
 
 static void gemm_store(const lpnum_product *p, const gemm_parts *parts) {
     double row[LPNUM_TILE];
-    const int floats = p->a.values != NULL;
-    if (!floats && p->k <= GEMM_EXACT && p->n_terms == 0 &&
+    const int wide = has_wide_sums(p);
+    if (!wide && p->k <= GEMM_EXACT && p->n_terms == 0 &&
         p->out_column == (p->out_dtype == LPNUM_OUT_F32 ? (ptrdiff_t)sizeof(float)
                           : p->out_dtype == LPNUM_OUT_F64 ? (ptrdiff_t)sizeof(double) : 0)) {
         for (size_t i = 0; i < p->m; i++) scaled_integer_row(p, parts, i);
         return;
     }
     for (size_t i = 0; i < p->m; i++) {
-        if (floats) memcpy(row, (const double *)parts->sums + i * parts->ldc, sizeof(double) * p->n);
+        if (wide) memcpy(row, (const double *)parts->sums + i * parts->ldc, sizeof(double) * p->n);
         else if (p->k > GEMM_EXACT) memcpy(row, parts->totals + i * p->n, sizeof(double) * p->n);
         else integer_row(p, parts, i, row);
         if (p->out_dtype == LPNUM_OUT_F32 || p->out_dtype == LPNUM_OUT_F64) scale_row(p, i, row);
@@ -198,9 +214,9 @@ static void gemm(const lpnum_product *p, void *workspace) {
     char *aligned = (char *)(((uintptr_t)workspace + 63) / 64 * 64);
     const gemm_parts parts = gemm_layout(p, aligned);
     const pack_plan plan_a = pack_plan_of(&p->a, 0), plan_b = pack_plan_of(&p->b, 1);
-    const int split = p->a.values == NULL && p->k > GEMM_EXACT;
+    const int split = !has_wide_sums(p) && p->k > GEMM_EXACT;
     if (p->k == 0) {
-        memset(parts.sums, 0, (p->a.values ? sizeof(double) : sizeof(int32_t)) * round_up(p->m, GEMM_MR) * parts.ldc);
+        memset(parts.sums, 0, (has_wide_sums(p) ? sizeof(double) : sizeof(int32_t)) * round_up(p->m, GEMM_MR) * parts.ldc);
         memset(parts.row_bias, 0, sizeof(int32_t) * round_up(p->m, GEMM_MR));
         memset(parts.column_bias, 0, sizeof(int32_t) * parts.ldc);
     }

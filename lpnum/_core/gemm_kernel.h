@@ -172,64 +172,68 @@ GEMM_INLINE void prefetch_row(const void *row, const size_t bytes) {
 #endif
 }
 
-/* c[i, :] (+)= sum over words of a[word, i] b[word, :]; c in rows of ldc, rows and columns padded to whole tiles. */
-GEMM_INLINE void int_tile(size_t words, const uint32_t *a, int a_width, const uint32_t *b, int32_t *c, size_t ldc,
-                          int first, const int mr, const int nv) {
+/* sums[i, :] += sum over words of a[word, i] b[word, :] */
+#define PRODUCTS(kind, KIND)                                                                                          \
+    GEMM_INLINE void kind##_products(size_t words, const uint32_t *a, const int a_width, const uint32_t *b,           \
+                                     gemm_##kind sums[GEMM_MR][GEMM_NV], const int mr, const int nv) {                \
+        for (size_t w = 0; w < words; w++, a += a_width, b += nv * GEMM_LANES) {                                      \
+            gemm_##kind columns[GEMM_NV];                                                                             \
+            GEMM_UNROLL for (int v = 0; v < nv; v++) columns[v] = KIND##_LOAD(b + v * GEMM_LANES);                    \
+            GEMM_UNROLL for (int i = 0; i < mr; i++) {                                                                \
+                const gemm_##kind row = KIND##_BROADCAST(a + i);                                                      \
+                GEMM_UNROLL for (int v = 0; v < nv; v++) {                                                            \
+                    sums[i][v] = KIND##_MULTIPLY_ADD(sums[i][v], row, columns[v]);                                    \
+                    GEMM_KEEP(sums[i][v]);                                                                            \
+                }                                                                                                     \
+            }                                                                                                         \
+        }                                                                                                             \
+    }
+PRODUCTS(int, INT)
+PRODUCTS(float, FLOAT)
+#undef PRODUCTS
+
+/* c[i, :] (+)= the sums of a tile; c in rows of ldc, rows and columns padded to whole tiles. */
+GEMM_INLINE void int_tile(size_t words, const uint32_t *a, const uint32_t *b, int32_t *c, size_t ldc, int first,
+                          const int mr, const int nv) {
     gemm_int sums[GEMM_MR][GEMM_NV];
     GEMM_UNROLL for (int i = 0; i < mr; i++) GEMM_UNROLL for (int v = 0; v < nv; v++) sums[i][v] = INT_ZERO();
     GEMM_UNROLL for (int i = 0; i < mr; i++) prefetch_row(c + i * ldc, nv * GEMM_LANES * sizeof *c);
-    for (size_t w = 0; w < words; w++, a += a_width, b += nv * GEMM_LANES) {
-        gemm_int columns[GEMM_NV];
-        GEMM_UNROLL for (int v = 0; v < nv; v++) columns[v] = INT_LOAD(b + v * GEMM_LANES);
-        GEMM_UNROLL for (int i = 0; i < mr; i++) {
-            const gemm_int row = INT_BROADCAST(a + i);
-            GEMM_UNROLL for (int v = 0; v < nv; v++) {
-                sums[i][v] = INT_MULTIPLY_ADD(sums[i][v], row, columns[v]);
-                GEMM_KEEP(sums[i][v]);
-            }
-        }
-    }
+    int_products(words, a, GEMM_MR, b, sums, mr, nv);
     GEMM_UNROLL for (int i = 0; i < mr; i++) GEMM_UNROLL for (int v = 0; v < nv; v++) {
         int32_t *target = c + i * ldc + v * GEMM_LANES;
         INT_STORE(target, first ? sums[i][v] : INT_ADD(INT_LOAD(target), sums[i][v]));
     }
 }
 
-GEMM_INLINE void float_tile(size_t words, const uint32_t *a, int a_width, const uint32_t *b, double *c, size_t ldc,
-                            int first, const int mr, const int nv) {
+GEMM_INLINE void float_tile(size_t words, const uint32_t *a, const uint32_t *b, double *c, size_t ldc, int first,
+                            const int mr, const int nv) {
     gemm_float sums[GEMM_MR][GEMM_NV];
     GEMM_UNROLL for (int i = 0; i < mr; i++) GEMM_UNROLL for (int v = 0; v < nv; v++) sums[i][v] = FLOAT_ZERO();
     GEMM_UNROLL for (int i = 0; i < mr; i++) prefetch_row(c + i * ldc, nv * GEMM_LANES * sizeof *c);
-    for (size_t w = 0; w < words; w++, a += a_width, b += nv * GEMM_LANES) {
-        gemm_float columns[GEMM_NV];
-        GEMM_UNROLL for (int v = 0; v < nv; v++) columns[v] = FLOAT_LOAD(b + v * GEMM_LANES);
-        GEMM_UNROLL for (int i = 0; i < mr; i++) {
-            const gemm_float row = FLOAT_BROADCAST(a + i);
-            GEMM_UNROLL for (int v = 0; v < nv; v++) {
-                sums[i][v] = FLOAT_MULTIPLY_ADD(sums[i][v], row, columns[v]);
-                GEMM_KEEP(sums[i][v]);
-            }
-        }
-    }
+    float_products(words, a, GEMM_MR, b, sums, mr, nv);
     GEMM_UNROLL for (int i = 0; i < mr; i++)
         GEMM_UNROLL for (int v = 0; v < nv; v++) float_add_to(c + i * ldc + v * GEMM_LANES, sums[i][v], first);
 }
 
-/* The tile of a panel of mr rows and nv vectors; a full tile and its halves are compiled apart. */
-#define TILE_CASES(tile, type)                                                                                        \
-    GEMM_NOINLINE void tile##_any(size_t words, const uint32_t *a, int rows, const uint32_t *b, int vectors, type *c,        \
-                           size_t ldc, int first) {                                                                   \
-        enum { HALF = GEMM_MR / 2 };                                                                                  \
+/* The tile of a panel of `rows` rows and `vectors` vectors; a full tile and its halves are compiled apart. */
+#define TILE_SIZES(tile, ...)                                                                                         \
+    {                                                                                                                 \
+        enum { HALF = GEMM_MR / 2, TWO = GEMM_NV < 2 ? GEMM_NV : 2 };                                                 \
         if (rows <= HALF) {                                                                                           \
-            if (vectors == GEMM_NV) tile(words, a, GEMM_MR, b, c, ldc, first, HALF, GEMM_NV);                         \
-            else if (vectors == 2) tile(words, a, GEMM_MR, b, c, ldc, first, HALF, GEMM_NV < 2 ? GEMM_NV : 2);        \
-            else tile(words, a, GEMM_MR, b, c, ldc, first, HALF, 1);                                                  \
+            if (vectors == GEMM_NV) tile(__VA_ARGS__, HALF, GEMM_NV);                                                 \
+            else if (vectors == 2) tile(__VA_ARGS__, HALF, TWO);                                                      \
+            else tile(__VA_ARGS__, HALF, 1);                                                                          \
         } else {                                                                                                      \
-            if (vectors == GEMM_NV) tile(words, a, GEMM_MR, b, c, ldc, first, GEMM_MR, GEMM_NV);                      \
-            else if (vectors == 2) tile(words, a, GEMM_MR, b, c, ldc, first, GEMM_MR, GEMM_NV < 2 ? GEMM_NV : 2);     \
-            else tile(words, a, GEMM_MR, b, c, ldc, first, GEMM_MR, 1);                                               \
+            if (vectors == GEMM_NV) tile(__VA_ARGS__, GEMM_MR, GEMM_NV);                                              \
+            else if (vectors == 2) tile(__VA_ARGS__, GEMM_MR, TWO);                                                   \
+            else tile(__VA_ARGS__, GEMM_MR, 1);                                                                       \
         }                                                                                                             \
     }
-TILE_CASES(int_tile, int32_t)
-TILE_CASES(float_tile, double)
-#undef TILE_CASES
+GEMM_NOINLINE void int_tile_any(size_t words, const uint32_t *a, int rows, const uint32_t *b, int vectors, int32_t *c,
+                                size_t ldc, int first) {
+    TILE_SIZES(int_tile, words, a, b, c, ldc, first)
+}
+GEMM_NOINLINE void float_tile_any(size_t words, const uint32_t *a, int rows, const uint32_t *b, int vectors, double *c,
+                                  size_t ldc, int first) {
+    TILE_SIZES(float_tile, words, a, b, c, ldc, first)
+}

@@ -12,7 +12,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport uint64_t
 from libc.string cimport strchr
 
-from lpnum._core.kernels_api cimport (lpnum_detect_level, lpnum_elementwise, lpnum_events, lpnum_format, lpnum_kernels,
+from lpnum._core.kernels_api cimport (lpnum_detect_avx_vnni, lpnum_detect_level, lpnum_elementwise, lpnum_events, lpnum_format, lpnum_kernels,
                                       lpnum_kernels_of_level, lpnum_operand, lpnum_policy)
 
 
@@ -27,7 +27,8 @@ SIMD_LEVELS = ("baseline", "avx2", "avx512")
 
 cdef int detected = lpnum_detect_level()
 cdef int level = detected
-kernels = lpnum_kernels_of_level(level)
+cdef bint vnni = lpnum_detect_avx_vnni()
+kernels = lpnum_kernels_of_level(level, vnni)
 lpnum_init_baseline()
 
 
@@ -41,15 +42,24 @@ def simd_level():
     return level
 
 
-def set_simd_level(name):
-    """Use the kernels of one level from now on (for tests and measurements); ``LPNUM_SIMD`` sets it at import."""
-    global level, kernels
+def avx_vnni():
+    """Whether products of bytes use AVX-VNNI: at the avx2 level, where the processor has it."""
+    return level == 1 and vnni
+
+
+def set_simd_level(name, bint avx_vnni=True):
+    """Use the kernels of one level from now on (for tests and measurements); ``LPNUM_SIMD`` sets it at import.
+
+    With ``avx_vnni=False`` the avx2 level does without AVX-VNNI where the processor has it.
+    """
+    global level, kernels, vnni
     if name not in SIMD_LEVELS:
         raise ValueError(f"LPNUM_SIMD: unknown SIMD level {name!r}; this processor runs {', '.join(simd_levels())}")
     if SIMD_LEVELS.index(name) > detected:
         raise ValueError(f"LPNUM_SIMD: this processor cannot run {name!r}; it runs {', '.join(simd_levels())}")
     level = SIMD_LEVELS.index(name)
-    kernels = lpnum_kernels_of_level(level)
+    vnni = avx_vnni and lpnum_detect_avx_vnni()
+    kernels = lpnum_kernels_of_level(level, vnni)
 
 
 if os.environ.get("LPNUM_SIMD"):

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "simd.h" nogil:
     int lpnum_detect_level()
+    int lpnum_detect_avx_vnni()
 
 
 cdef extern from "gemm.h" nogil:
@@ -19,6 +20,9 @@ cdef extern from "gemm.h" nogil:
     ctypedef struct lpnum_factor:
         const double *data
         ptrdiff_t stride
+    ctypedef struct lpnum_scales:
+        const double *data
+        ptrdiff_t stride, k_stride
     ctypedef struct lpnum_product:
         size_t m, n, k
         lpnum_matrix a, b
@@ -29,6 +33,9 @@ cdef extern from "gemm.h" nogil:
         int n_terms
         lpnum_factor row_term[2]
         lpnum_factor column_term[2]
+        size_t block
+        lpnum_scales scales_a, scales_b
+    bint LPNUM_BLOCKS(size_t block)
     ctypedef struct lpnum_matvec:
         size_t m, k
         lpnum_matrix a
@@ -90,7 +97,7 @@ cdef extern from "elementwise.h" nogil:
         void (*gemm)(const lpnum_product *, void *) noexcept nogil
         size_t (*matvec_workspace)(const lpnum_matvec *) noexcept nogil
         int (*matvec)(const lpnum_matvec *, void *) noexcept nogil
-    const lpnum_kernels *lpnum_kernels_of_level(int level) noexcept nogil
+    const lpnum_kernels *lpnum_kernels_of_level(int level, int vnni) noexcept nogil
     int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *operands,
                           const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,
                           lpnum_events *events) noexcept nogil

@@ -22,6 +22,7 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
 #include "block.h"
 #include "block_decode.h"
 #include "gemm_kernel.h"
+#include "gemm_blocks.h"
 #include "gemm_pack.h"
 #include "gemm_drive.h"
 #include "matvec_digits.h"

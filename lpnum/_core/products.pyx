@@ -6,7 +6,8 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
 from lpnum._core.kernels cimport Contiguous, check_alignment, dtype_of, kernels
-from lpnum._core.kernels_api cimport LPNUM_TILE, lpnum_factor, lpnum_kernels, lpnum_matrix, lpnum_matvec, lpnum_product
+from lpnum._core.kernels_api cimport (LPNUM_BLOCKS, LPNUM_TILE, lpnum_factor, lpnum_kernels, lpnum_matrix, lpnum_matvec,
+                                      lpnum_product, lpnum_scales)
 
 TILE = LPNUM_TILE
 MATVEC_LENGTH = 1 << 23
@@ -77,6 +78,15 @@ cdef class Buffer:
         factor.stride = 1 if self.view.shape[0] > 1 else 0
         return 0
 
+    cdef int take_scales(self, object array, size_t rows, size_t blocks, lpnum_scales *scales) except -1:
+        """A float64 matrix with any strides."""
+        self.take(array, 2, False)
+        if dtype_of(&self.view) != 5 or <size_t>self.view.shape[0] != rows or <size_t>self.view.shape[1] != blocks:
+            raise ValueError(f"scales of blocks must be float64 of shape ({rows}, {blocks})")
+        scales.data = <const double *>self.view.buf
+        scales.stride, scales.k_stride = self.view.strides[0], self.view.strides[1]
+        return 0
+
 
 cdef void *workspace_of(Buffer workspace, object array, size_t needed) except NULL:
     workspace.take(array, 1, True)
@@ -93,12 +103,16 @@ cdef int hold_factor(list held, object array, size_t n, lpnum_factor *factor) ex
 
 
 def matmul_tile(object a, object b, object out, object workspace, object step_a=None, object step_b=None,
-                tuple terms=(), object a_values=None, object b_values=None):
+                tuple terms=(), object a_values=None, object b_values=None, size_t block=0, object a_scales=None,
+                object b_scales=None):
     """One tile of ``a @ b.T`` on codes, scaled; see ``lpnum_product`` in gemm.h.
 
     `a` (m, k) and `b` (n, k) are 8-bit codes with any strides, m and n at most ``TILE``; `out` (m, n) is float32 or
     float64, or int32 or int64 for the bare sums of integer codes. `step_a`, `step_b`: two floats, or float64 of shape (1,) or (m,), (n,);
     `terms`: up to two pairs of such factors. `a_values`, `b_values`: float32 values of the 256 codes, both or none.
+
+    `block`: so many codes along k share a scale; `a_scales` (m, k / block) and `b_scales` (n, k / block), float64 with any
+    strides, or None for scales 1. Then codes are int8, or have values.
     """
     cdef Buffer first = Buffer(), second = Buffer(), target = Buffer(), space = Buffer()
     cdef list factors = []
@@ -154,6 +168,17 @@ def matmul_tile(object a, object b, object out, object workspace, object step_a=
                 raise ValueError("matmul_tile: a term is a pair of factors")
             hold_factor(factors, terms[t][0], p.m, &p.row_term[t])
             hold_factor(factors, terms[t][1], p.n, &p.column_term[t])
+    cdef Buffer row_scales = Buffer(), column_scales = Buffer()
+    p.block = block
+    p.scales_a.data = p.scales_b.data = NULL
+    if block:
+        if not LPNUM_BLOCKS(block) or p.k % block or p.out_dtype < 2 or (a_values is None and (p.a.dtype or p.b.dtype)):
+            raise ValueError(f"matmul_tile: blocks of {block} for {p.k} codes; needed are a power of two from 4 to 256 "
+                             "that divides their number, int8 codes or their values, and a float result")
+        if a_scales is not None:
+            row_scales.take_scales(a_scales, p.m, p.k // block, &p.scales_a)
+        if b_scales is not None:
+            column_scales.take_scales(b_scales, p.n, p.k // block, &p.scales_b)
     memory = workspace_of(space, workspace, kernels.gemm_workspace(&p))
     cdef const lpnum_kernels *table = kernels
     if p.m == 0 or p.n == 0:
@@ -162,10 +187,13 @@ def matmul_tile(object a, object b, object out, object workspace, object step_a=
         table.gemm(&p, memory)
 
 
-def matmul_workspace(size_t m, size_t n, size_t k, bint floats):
+def matmul_workspace(size_t m, size_t n, size_t k, bint floats, size_t block=0):
     """Bytes of workspace for a tile."""
     cdef lpnum_product p
     cdef float none = 0
+    if block and not LPNUM_BLOCKS(block):
+        raise ValueError(f"matmul_workspace: blocks of {block}; needed are a power of two from 4 to 256")
+    p.block = block
     p.m, p.n, p.k = m, n, k
     p.a.values = &none if floats else NULL
     return kernels.gemm_workspace(&p)

@@ -4,9 +4,10 @@
 #define LPNUM_AVX_VNNI 1
 #include "simd.h"
 #if LPNUM_AVX_VNNI_COMPILED
+#include <string.h>
 #include "elementwise.h"
-#include "lookup.h"
 #include "gemm_kernel.h"
+#include "gemm_blocks.h"
 #include "gemm_pack.h"
 #include "gemm_drive.h"
 

@@ -11,16 +11,28 @@ import numpy as np
 
 import lpnum
 
-# (call of ProductWork, what, bound with AVX-512, with AVX2): how many times faster than NumPy's float product at least.
+# (call of ProductWork, what, bound with AVX-512, with AVX2 without AVX-VNNI): how many times faster than NumPy's float
+# product at least.
 # NumPy's own BLAS has to run at the same level: OPENBLAS_CORETYPE=Haswell for AVX2.
 PRODUCTS_PER_NUMPY = (
     ("int8_256", "float32 @ / int8 @, 256 cubed", 2.5, 1.2),
     ("int8_1024", "float32 @ / int8 @, 1024 cubed", 2.5, 1.2),
     ("int8_2048", "float32 @ / int8 @, 2048 cubed", 2.5, 1.2),
     ("float8_1024", "float32 @ / float8 @, 1024 cubed", 0.7, 0.7),
+    ("mxint8_1024", "float32 @ / mxint8 @, 1024 cubed", None, None),
+    ("mxfp4_1024", "float32 @ / mxfp4 @, 1024 cubed", None, None),
+    ("mxfp8_1024", "float32 @ / mxfp8 @, 1024 cubed", None, None),
     ("matvec", "float64 X @ v / int8 X @ v, 8192 x 4096", 4.0, None),
     ("vecmat", "float64 X.T @ w / int8 X.T @ w, 8192 x 4096", None, None),
 )
+
+FORMATS: dict[str, Any] = {
+    "int8": lpnum.fixed8,
+    "float8": lpnum.float8_e4m3fn,
+    "mxint8": lpnum.mxint8,
+    "mxfp4": lpnum.mxfp4,
+    "mxfp8": lpnum.mxfp8_e4m3,
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Pair:
 
     codes: Callable[[], Any]
     floats: Callable[[], Any]
+    error: float = 0.05  # of the codes' rounding, relative
 
 
 class ProductWork:
@@ -43,10 +56,12 @@ class ProductWork:
         return self.square(kind, int(size)) if size else self.vector(kind)
 
     def square(self, kind: str, n: int) -> Pair:
-        """``x @ y`` of two square matrices, in fixed8 or float8_e4m3fn, and of float32."""
+        """``x @ y`` of two square matrices, in a format and in float32; blocks run along the contracted axis."""
         values = [self._rng.standard_normal((n, n), dtype=np.float32) for _ in range(2)]
-        x, y = (lpnum.array(v, lpnum.fixed8 if kind == "int8" else lpnum.float8_e4m3fn) for v in values)
-        return Pair(lambda: x @ y, lambda: values[0] @ values[1])
+        fmt = FORMATS[kind]
+        blocks = isinstance(fmt, lpnum.BlockFormat)
+        x, y = (lpnum.array(v, fmt, axis=axis if blocks else None) for v, axis in zip(values, (1, 0), strict=True))
+        return Pair(lambda: x @ y, lambda: values[0] @ values[1], 0.25 if kind == "mxfp4" else 0.05)
 
     def vector(self, kind: str, m: int = 8192, k: int = 4096) -> Pair:
         """``X @ v`` or ``X.T @ w`` of an int8 matrix and a float64 vector, and of a float64 matrix."""
@@ -61,7 +76,7 @@ class ProductWork:
     def check(self, pair: Pair) -> None:
         """Assert that both calls compute the same up to the codes' rounding."""
         got, expected = pair.codes(), pair.floats()
-        assert np.linalg.norm(got - expected) < 0.05 * np.linalg.norm(expected)
+        assert np.linalg.norm(got - expected) < pair.error * np.linalg.norm(expected)
 
 
 @contextmanager
@@ -126,12 +141,39 @@ def main() -> None:
             pair = work.pair(name)
             work.check(pair)
             for level in reversed(kernels.simd_levels()):
-                kernels.set_simd_level(level)
+                kernels.set_simd_level(level, avx_vnni=False)
                 mine, theirs, ratio = alternate(pair.codes, pair.floats, rounds=9)
                 target = {"avx512": avx512, "avx2": avx2}.get(level)
                 text = "" if target is None else f">= {target}"
                 print(f"{what:<46} {level:<9} {ratio:6.2f} {text:<7} {mine * 1e6:.0f} us, NumPy {theirs * 1e6:.0f} us")
+            kernels.set_simd_level("avx2" if "avx2" in kernels.simd_levels() else before)
+            if kernels.avx_vnni():
+                mine, theirs, ratio = alternate(pair.codes, pair.floats, rounds=9)
+                print(f"{what:<46} avx2-vnni {ratio:6.2f}         {mine * 1e6:.0f} us, NumPy {theirs * 1e6:.0f} us")
             kernels.set_simd_level(before)
+    threads()
+
+
+def threads() -> None:
+    """Print how much faster two threads are than one."""
+    from benchmarks.timing import alternate
+
+    work, before = ProductWork(), lpnum.get_num_threads()
+
+    def with_threads(n: int, call: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            lpnum.set_num_threads(n)
+            return call()
+
+        return run
+
+    try:
+        for name in ("int8_1024", "int8_2048", "float8_1024", "mxint8_1024", "matvec", "vecmat"):
+            call = work.pair(name).codes
+            two, one, ratio = alternate(with_threads(2, call), with_threads(1, call), rounds=9)
+            print(f"{'two threads, ' + name:<46} {ratio:16.2f}         {two * 1e6:.0f} us, one {one * 1e6:.0f} us")
+    finally:
+        lpnum.set_num_threads(before)
 
 
 if __name__ == "__main__":

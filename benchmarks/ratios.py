@@ -165,9 +165,9 @@ def epoch_ratios(level: str) -> Iterator[Ratio]:
 
 @contextmanager
 def simd_level(name: str) -> Iterator[None]:
-    """Run both packages at one SIMD level."""
+    """Run both packages at one SIMD level; AVX2 without AVX-VNNI."""
     before = kernels.simd_level(), epochs.simd_level()
-    kernels.set_simd_level(name)
+    kernels.set_simd_level(name, avx_vnni=False)
     epochs.set_simd_level(kernels.SIMD_LEVELS.index(name))
     try:
         yield

@@ -105,7 +105,7 @@ def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict
     for ignored in ("casting", "order", "subok"):
         kwargs.pop(ignored, None)
     if function is np.matmul and not kwargs:
-        found = _matrix_product(*inputs, dtype)
+        found = _matrix_product(inputs[0], inputs[1], dtype)
         if found is not None:
             return _store(found, out, inputs, {"dtype": dtype}, name)
     if function.signature is None and kwargs:

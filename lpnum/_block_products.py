@@ -10,9 +10,9 @@ nvfp4, mxfp6_e2m3, fixed point)
 other 8-bit floats (mxfp8, mxfp6_e3m2)    in float32, of exact products
 ========================================= ==================================================================
 
-The blocks are added in float64 in their order, so a result of ``n`` blocks of integers is at most ``n`` float64 roundings
-of its partial sums from the exact one, and exact where these fit 53 bits. The other operand may be an LPArray of 8 bits
-with a scale constant along the contracted axis. What is not of this kind is decoded.
+The blocks are added in float64 in their order: of integer elements, a sum of ``n`` blocks takes ``n`` roundings to
+float64, and is exact where the partial sums fit 53 bits. The other operand may be an LPArray of 8 bits with a scale
+constant along the contracted axis. What is not of this kind is decoded. In memory, each element takes one byte.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from lpnum import _products, _threads
-from lpnum._core import kernels, products
+from lpnum._core import kernels
 from lpnum.array import LPArray
 from lpnum.block_array import BlockArray
 from lpnum.block_formats import BlockFormat

@@ -192,8 +192,11 @@ def scaled_tiles(
     tables: tuple[Any, Any] = (None, None),
     blocks: tuple[int, Any, Any] = (0, None, None),
 ) -> None:
-    """``out = p @ q.T`` for codes (m, k) and (n, k), with steps of rows and columns, terms that are outer products, values
-    of the codes, and blocks along k with scales (m, blocks) and (n, blocks)."""
+    """``out = p @ q.T`` for codes (m, k) and (n, k), scaled; see `lpnum_product` in gemm.h.
+
+    `terms` are outer products, `tables` values of the codes, `blocks` their length along k and scales of shapes
+    (m, blocks) and (n, blocks).
+    """
     block, scales_a, scales_b = blocks
 
     def cut(factor: np.ndarray, part: slice) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_products_of_integer_blocks_of_like_sizes_are_exact(simd_level: str, fir
 
 
 @pytest.mark.parametrize("first", FLOATS, ids=repr)
-@pytest.mark.parametrize("second", (*FLOATS, lpnum.mxint8, lpnum.nvfp4), ids=repr)
+@pytest.mark.parametrize("second", [*FLOATS, lpnum.mxint8, lpnum.nvfp4], ids=repr)
 def test_products_of_float_blocks_are_right_to_float32(simd_level: str, first: Any, second: Any) -> None:
     rng = np.random.default_rng(5)
     x, y = matrix(rng, first, 37, 544), matrix(rng, second, 51, 544)
@@ -123,9 +123,11 @@ def test_matmul_dot_and_inner_take_the_codes_and_agree() -> None:
     expected = on_codes(x, y.T)
     assert not np.array_equal(expected, x.dequantize() @ y.dequantize().T)  # so that equality below says something
     for got in (x @ y.T, np.matmul(x, y.T), np.dot(x, y.T), x.dot(y.T), np.inner(x, y)):
-        assert got.dtype == np.float64 and np.array_equal(got, expected)
+        assert got.dtype == np.float64
+        assert np.array_equal(got, expected)
     out = np.empty((20, 30), np.float32)
-    assert np.matmul(x, y.T, out=out) is out and np.array_equal(out, expected.astype(np.float32))
+    assert np.matmul(x, y.T, out=out) is out
+    assert np.array_equal(out, expected.astype(np.float32))
     asked = np.matmul(x, y.T, dtype=np.float64)  # float64 sums of float elements
     assert np.allclose(asked, x.dequantize() @ y.dequantize().T, rtol=1e-13, atol=0)
     single = lpnum.array(x.dequantize(np.float32), lpnum.mxfp8_e4m3)
@@ -152,4 +154,5 @@ def test_what_blocks_along_other_axes_and_nan_scales_give_is_the_decoded_product
     scales[3, 1] = 255
     bad = lpnum.BlockArray(x.codes, scales, lpnum.mxint8)
     got = bad @ x.T
-    assert np.isnan(got[3]).all() and np.isfinite(np.delete(got, 3, axis=0)).all()
+    assert np.isnan(got[3]).all()
+    assert np.isfinite(np.delete(got, 3, axis=0)).all()

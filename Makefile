@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+BASE ?= HEAD~1
+COMMITS ?= HEAD~2..HEAD
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --quiet --disable-pip-version-check
@@ -20,12 +22,13 @@ SOURCES += $(filter-out $(GENERATED),$(wildcard lpnum/_core/*.c lpnum_optim/_cor
 .DELETE_ON_ERROR:
 # pip and the compiler write into one environment: with `make -j` the steps still go one after the other.
 .NOTPARALLEL:
-.PHONY: help demo test test-all check sanitize bench bench-quick docs clean FORCE
+.PHONY: help demo test test-all check sanitize bench bench-accuracy bench-quick bench-html bench-compare docs clean FORCE
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=$(PYTHON) (the interpreter to start from)  VENV=$(VENV)  ARGS='options for the command that is run'"
+	@echo "  BASE=$(BASE) (bench-compare: the commit before)  COMMITS=$(COMMITS) (bench-html: what asv measures)"
 
 demo: $(VENV)/stamp-build $(VENV)/stamp-with-optim,plot ## train on real data in 8 bits; writes demo/convergence.png and .csv
 	@$(PY) -m lpnum_optim compare $(ARGS)
@@ -55,13 +58,30 @@ sanitize: $(VENV)/stamp-build $(VENV)/stamp-with-optim,test ## run tests of the 
 bench: $(VENV)/stamp-build $(VENV)/stamp-with-optim ## print the speed ratios with their targets
 	@unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE; $(PY) -m benchmarks.ratios $(ARGS)
 
+# ARGS="--data-dir FOLDER" takes MNIST and other public data from files; without it data that scikit-learn bundles.
+bench-accuracy: $(VENV)/stamp-build $(VENV)/stamp-with-optim ## print the time to accuracy of HALP-8 and of other solvers
+	@unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE; $(PY) -m benchmarks.accuracy $(ARGS)
+
 # asv asks for a description of the machine once and keeps it in HOME: it gets a HOME of its own.
+WITH_ASV = mkdir -p $(VENV)/asv-home && HOME="$$PWD/$(VENV)/asv-home" && export HOME && $(PY) -m asv machine --yes > /dev/null
+
 bench-quick: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## run every asv benchmark once, so that none rots
-	@mkdir -p $(VENV)/asv-home
-	@HOME="$$PWD/$(VENV)/asv-home"; export HOME; \
-	    $(PY) -m asv machine --yes > /dev/null && \
+	@$(WITH_ASV) && \
 	    $(PY) -m asv check -E existing && \
 	    $(PY) -m asv run -E existing --quick --show-stderr --dry-run $(ARGS)
+
+# asv builds each commit in an environment of its own, in .asv/env, and keeps what it measured in .asv/results. Its exit
+# code 2 says that benchmarks failed: older commits do not have everything; the other results are published.
+bench-html: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## measure the commits COMMITS and publish the history, .asv/html/index.html
+	@$(WITH_ASV) && \
+	    { $(PY) -m asv run --skip-existing $(ARGS) $(COMMITS) || test $$? -eq 2; } && \
+	    $(PY) -m asv publish && \
+	    $(PY) tools/asv_pages.py .asv/html
+
+# The settings are explained, with their rate of false alarms, in docs/performance.md.
+bench-compare: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## tell what became slower or faster since BASE; fails if anything became slower
+	@$(WITH_ASV) && \
+	    $(PY) -m asv continuous --interleave-rounds --factor 1.5 --only-changed $(ARGS) $(BASE) HEAD
 
 # Everything anew each time (some 15 s): a page that was built before would not warn again.
 docs: $(VENV)/stamp-build $(VENV)/stamp-with-docs ## build the documentation, docs/_build/html/index.html; a warning is an error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 import lpnum
+
+timer = time.process_time  # asv: of this process alone, so that other work on the machine counts less
 
 SIZE = 1_000_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 import lpnum
+
+timer = time.process_time  # asv: of this process alone, so that other work on the machine counts less
 
 # (call of ProductWork, what, bound with AVX-512, with AVX2 without AVX-VNNI): how many times faster than NumPy's float
 # product at least.

@@ -51,7 +51,10 @@ def test_benchmark_runs_with_every_parameter(benchmark: type) -> None:
     for parameters in combinations(benchmark):
         instance = benchmark()
         if hasattr(instance, "setup"):
-            instance.setup(*parameters)
+            try:
+                instance.setup(*parameters)
+            except NotImplementedError:  # asv skips such parameters: another library that is not installed
+                continue
         for name in methods(benchmark):
             result = getattr(instance, name)(*parameters)
             assert (result is not None) == name.startswith("track_"), f"{name} returned {result!r}"

@@ -83,7 +83,7 @@ TABLE = (
     Row("generic", "NumPy's own code on functions that are handled", numpys, "trim_zeros"),
     Row(
         "generic",
-        "joins parts of one format, each with its grid; plain parts are rounded to a grid",
+        "joins parts, each with its grid, in the promoted format; plain parts are rounded to a grid",
         joined,
         "block column_stack concatenate dstack hstack stack vstack",
     ),

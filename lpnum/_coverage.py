@@ -31,14 +31,18 @@ UFUNCS = (
         "arithmetic: one fused kernel; scalars and plain arrays that scale or shift enter exactly",
         "add divide multiply subtract",
     ),
-    UfuncRow("handled", "exact: scale and offset change, codes do not", "conjugate ldexp negative positive"),
+    UfuncRow(
+        "handled",
+        "exact: scale and offset change, codes do not",
+        "conjugate deg2rad degrees ldexp negative positive rad2deg radians",
+    ),
     UfuncRow("handled", "one of the inputs: equal grids are kept", "fmax fmin maximum minimum"),
     UfuncRow(
         "generic",
         "float64 results rounded once onto the grid that covers the images of all codes",
         "_ones_like absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt ceil clip copysign cos cosh "
-        "deg2rad degrees exp exp2 expm1 fabs float_power floor floor_divide fmod heaviside hypot log log10 log1p log2 "
-        "logaddexp logaddexp2 nextafter power rad2deg radians reciprocal remainder rint sign sin sinh spacing sqrt "
+        "exp exp2 expm1 fabs float_power floor floor_divide fmod heaviside hypot log log10 log1p log2 "
+        "logaddexp logaddexp2 nextafter power reciprocal remainder rint sign sin sinh spacing sqrt "
         "square tan tanh trunc",
     ),
     UfuncRow(

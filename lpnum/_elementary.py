@@ -47,6 +47,10 @@ def astype(x: LPArray, dtype: Any, /, *, copy: bool = True, device: Any = None) 
 
 
 def _like(function: Callable[..., Any], x: LPArray, dtype: Any, shape: Any, *fill: Any) -> Any:
+    """An array like `x`; with a NumPy dtype a plain one, even with ``dtype=x.dtype``.
+
+    Who names a dtype wants room for sums: Dask's cumsum makes its accumulator so, and one on the grid of `x` clamps.
+    """
     if dtype is not None and not formats.is_format(dtype):
         dtype = np.dtype(dtype)
     return function(x, *fill, dtype, shape=shape)

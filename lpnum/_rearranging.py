@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
 
-from lpnum import _result_grid, grid
+from lpnum import codec, grid
 from lpnum._out import store
+from lpnum._result_grid import place
 from lpnum.array import LPArray
+from lpnum.formats import FloatFormat, Format, promote
 
 
 def name_of(func: Any) -> str:
@@ -175,6 +177,7 @@ def _leaves(arrays: Any) -> list[Any]:
 def joined(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Concatenation: codes are joined, and metadata where it differs, so that every part keeps its grid.
 
+    Parts of several formats come to the promoted one, which holds their values.
     A plain part takes the grid of the first LPArray if that is one grid that holds its values, else one of its own.
     """
     args, kwargs = by_name(func, args, dict(kwargs), 1)
@@ -186,11 +189,12 @@ def joined(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     found = [a for a in _leaves(arrays) if isinstance(a, LPArray)]
     if not found:  # only out= is an LPArray
         return store(func(arrays, **kwargs), out)
-    first = found[0]
-    if any(a.format != first.format for a in found):
-        names = ", ".join(sorted({repr(a.format) for a in found}))
-        raise TypeError(f"{name_of(func)}: the formats differ ({names}); convert with x.astype(format) first")
-    arrays = _nested(lambda a: a if isinstance(a, LPArray) else _result_grid.place(a, first, name_of(func)), arrays)
+    first = _widened(found[0], _promoted(func, found))
+
+    def part(a: Any) -> LPArray:
+        return _widened(a, first.format) if isinstance(a, LPArray) else place(a, first, name_of(func))
+
+    arrays = _nested(part, arrays)
     codes = func(_nested(lambda a: a.codes, arrays), **kwargs)
     parts = _leaves(arrays)
 
@@ -203,6 +207,30 @@ def joined(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     result = first._like(codes, meta("_scale"), meta("_offset"), dtype=np.result_type(*(a.dtype for a in parts)))
     return store(result if dtype is None else result.dequantize(np.float64).astype(dtype), out)
+
+
+def _promoted(func: Any, arrays: list[LPArray]) -> Format:
+    """The format that holds the codes of all arrays."""
+    try:
+        return reduce(promote, (a.format for a in arrays))
+    except TypeError as error:
+        raise TypeError(f"{name_of(func)}: {error}") from None
+
+
+def _widened(x: LPArray, fmt: Format) -> LPArray:
+    """The same values in the promoted format: the same codes or the same floats, with scale and offset as they are."""
+    own = x.format
+    if own == fmt:
+        return x
+    if isinstance(fmt, FloatFormat):
+        codes, scale = codec.encode(codec.decode(x.codes, own, np.float64), fmt, overflow="ieee"), x._scale
+    elif fmt.code_min <= own.code_min and own.code_max <= fmt.code_max:
+        codes, scale = x.codes.astype(fmt.storage), x._scale * (own.unit / fmt.unit)
+    else:  # unsigned and signed of the same width: one bit less
+        return x.astype(fmt)
+    new = x._like(codes, scale, x._offset)
+    new.format = fmt
+    return new
 
 
 def append(arr: Any, values: Any, axis: Any = None) -> Any:
@@ -218,7 +246,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
         raise TypeError("np.insert: positions must be integers, not an LPArray")
     if not isinstance(arr, LPArray):
         return np.insert(arr, obj, np.asarray(values), axis)
-    new = values if isinstance(values, LPArray) else _result_grid.place(values, arr, "np.insert")
+    new = values if isinstance(values, LPArray) else place(values, arr, "np.insert")
     numbers = np.arange(arr.size + new.size)
     positions = np.insert(numbers[: arr.size].reshape(arr.shape), obj, numbers[arr.size :].reshape(new.shape), axis)
     return np.concatenate([arr.ravel(), new.ravel()])[positions]

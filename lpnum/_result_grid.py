@@ -162,6 +162,8 @@ def general(ufunc: np.ufunc, inputs: tuple[Any, ...], shape: tuple[int, ...], *,
     equal = all(first.same_grid(x) for x in arrays[1:]) and (len(arrays) == len(inputs) or not closed)
     fits = first._scale.ndim == first._offset.ndim == 0 or first.shape == shape
     own_range = equal and not fmt.calibrated
+    if own_range and len(inputs) == 1 and first._scale.ndim == first._offset.ndim == 0:
+        own_range = float(first._scale) == 1.0 and float(first._offset) == 0.0  # see `_float_grid`
     if policy == "keep" or (policy is None and fits and equal and (closed or own_range)):
         if not (equal and fits):
             raise ValueError("result='keep' needs arrays of equal format, scale and offset, and of the result's shape")
@@ -203,7 +205,7 @@ def _reach(x: Any) -> tuple[Any, Any]:
     return (finite.min(), finite.max()) if finite.size else (np.inf, -np.inf)
 
 
-def _holds(x: LPArray, values: Any) -> bool:
+def holds(x: LPArray, values: Any) -> bool:
     """Whether no value leaves the grid of `x`; half a step beyond the end still rounds to it."""
     low, high = _reach(x)
     margin = 0.0 if isinstance(x.format, FloatFormat) else 0.5 * np.abs(_step(x))
@@ -225,7 +227,7 @@ def union(options: list[Any], shape: tuple[int, ...]) -> LPArray:
     equal = all(first.same_grid(x) for x in arrays[1:])
     fits = first._scale.ndim == first._offset.ndim == 0 or np.broadcast_shapes(first.shape, shape) == shape
     own_range = not first.format.calibrated
-    if equal and fits and (policy == "keep" or own_range or all(_holds(first, v) for v in plain)):
+    if equal and fits and (policy == "keep" or own_range or all(holds(first, v) for v in plain)):
         scale, offset = (_common(m, len(shape)).copy() for m in (first._scale, first._offset))
         return _new(first, shape, first.format, scale, offset, dtype)
     if policy in ("keep", "exact"):
@@ -243,7 +245,7 @@ def union(options: list[Any], shape: tuple[int, ...]) -> LPArray:
 def place(values: Any, first: LPArray, where: str) -> LPArray:
     """A plain array in the format of `first`: on its grid where that is one and holds it, else on one of its own."""
     values = codec.as_float_array(values, where)
-    keep = first._scale.ndim == first._offset.ndim == 0 and (not first.format.calibrated or _holds(first, values))
+    keep = first._scale.ndim == first._offset.ndim == 0 and (not first.format.calibrated or holds(first, values))
     if keep:
         scale, offset = first._scale.copy(), first._offset.copy()
     else:
@@ -310,6 +312,22 @@ def _covering(values: np.ndarray, fmt: Format) -> tuple[float, float]:
     return float(step / fmt.unit), 0.0 if centered else float(low - step * fmt.code_min)
 
 
+def _float_grid(values: np.ndarray, fmt: FloatFormat, scale: float, offset: float) -> tuple[float, float]:
+    """Scale and offset of a function's results: those of the array, which serve the format's own range.
+
+    Where a scale says which range is in use (0.001 and ``exp``), the grid is left if the results leave it: for the one
+    that covers them, if the format without a scale would, else for the format without a scale.
+    """
+    finite = values[np.isfinite(values)]
+    if (scale, offset) == (1.0, 0.0) or not finite.size:
+        return scale, offset
+    low, high = float(finite.min()), float(finite.max())
+    ends = sorted((offset + scale * fmt.min, offset + scale * fmt.max))
+    if ends[0] <= low and high <= ends[1]:
+        return scale, offset
+    return cover(low, high, fmt) if fmt.min <= low and high <= fmt.max else (1.0, 0.0)
+
+
 @lru_cache(maxsize=64)
 def image(
     ufunc: Any, arguments: tuple[float | None, ...], fmt: Format, scale: float, offset: float
@@ -319,7 +337,9 @@ def image(
     with np.errstate(all="ignore"):
         values = ufunc(*(values if v is None else v for v in arguments))
     if isinstance(fmt, FloatFormat):
-        return None if np.isnan(values).any() and fmt.nan_code is None else (values, fmt, scale, offset)
+        if np.isnan(values).any() and fmt.nan_code is None:
+            return None
+        return values, fmt, *_float_grid(values, fmt, scale, offset)
     if not np.isfinite(values).all():
         return None
     return values, _calibrated(fmt), *_covering(values, _calibrated(fmt))

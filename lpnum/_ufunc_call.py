@@ -18,6 +18,8 @@ ARITHMETIC = codec.ARITHMETIC
 _CLOSED = {np.maximum, np.minimum, np.fmax, np.fmin}
 _COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
 _IDENTITIES = {np.positive, np.conjugate}
+_FACTORS = {np.negative: -1.0, np.degrees: 180.0 / np.pi, np.radians: np.pi / 180.0}
+_FACTORS |= {np.rad2deg: _FACTORS[np.degrees], np.deg2rad: _FACTORS[np.radians]}
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ def call(ufunc: Any, inputs: tuple[Any, ...]) -> Any:
         exact = _exact_affine(ufunc, *inputs)
         if exact is not None:
             return exact
-    if ufunc is np.negative:
-        return _affine(inputs[0], -1.0, 0.0)
+    if ufunc in _FACTORS:
+        return _affine(inputs[0], _FACTORS[ufunc], 0.0)
     if ufunc in _IDENTITIES:
         return inputs[0].copy()
     kind = kind_of(ufunc)
@@ -240,7 +242,8 @@ def by_table(ufunc: Any, inputs: tuple[Any, ...]) -> LPArray | None:
         return None
     x = arrays[0]
     policy = x.policy()
-    result = policy.result or ("cover" if x.format.calibrated else "keep")
+    plain_grid = x._scale.ndim == x._offset.ndim == 0 and float(x._scale) == 1.0 and float(x._offset) == 0.0
+    result = policy.result or ("keep" if plain_grid and not x.format.calibrated else "cover")
     if x._scale.ndim or x._offset.ndim or result in ("fit", "exact"):
         return None
     arguments = tuple(None if v is x else float(v) for v in inputs)

@@ -7,7 +7,7 @@ rule        result
 =========== ============================================================================================
 arithmetic  + - * / between arrays: fused kernel on the grid given by the result policy; a scalar or a
             plain array that only scales or shifts goes into scale and offset exactly
-affine      negative, positive, ldexp: scale and offset change, codes do not
+affine      negative, positive, degrees, radians, ldexp: scale and offset change, codes do not
 closed      maximum, minimum, ...: the result is one of the inputs, so equal grids are kept
 (no row)    any ufunc with a float64 loop: float results are rounded onto a grid found from the image of all
             codes, bool and integer results are plain arrays. SciPy's ufuncs take the same way. Of two

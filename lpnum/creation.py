@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lpnum import _block_creation, codec, formats, grid
+from lpnum import _block_creation, _result_grid, codec, formats, grid
 from lpnum._base import own_policy
 from lpnum.array import LPArray, unwritten
 from lpnum.block_array import BlockArray
@@ -303,8 +303,8 @@ def _like(x: Any, dtype: Any, shape: Any) -> tuple[Any, dict[str, Any]]:
     if not isinstance(x, LPArray):
         raise TypeError(f"expected an LPArray, not {type(x).__name__}")
     same_shape = shape is None or tuple(np.atleast_1d(shape)) == x.shape
-    keep = (dtype is None or dtype == x.format) and (same_shape or x._scale.ndim == x._offset.ndim == 0)
-    wanted = x.format if dtype is None else dtype
+    wanted = x.format if dtype is None else formats.format(dtype) if formats.is_format(dtype) else dtype
+    keep = wanted == x.format and (same_shape or x._scale.ndim == x._offset.ndim == 0)
     if not keep:
         return wanted, {}
     settings = {"scale": np.abs(x._scale), "offset": x._offset, "rounding": x.rounding, "overflow": x.overflow}
@@ -317,7 +317,7 @@ def zeros_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None)
 
 
 def ones_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None) -> Any:
-    """Ones with the shape and grid of `x`."""
+    """Ones with the shape and format of `x`, on its grid if that holds 1."""
     return full_like(x, 1.0, dtype, shape=shape)
 
 
@@ -339,8 +339,20 @@ def empty_like(x: LPArray | BlockArray, dtype: Any = None, *, shape: Any = None)
 
 
 def full_like(x: LPArray | BlockArray, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
-    """One value on the grid of `x`; calibrated on the value where that grid does not apply or cannot hold it."""
+    """One value on the grid of `x`; calibrated on the value where that grid does not apply or cannot hold it.
+
+    >>> x = lpnum.zeros(2, scale=0.001)
+    >>> lpnum.full_like(x, 0.125), lpnum.full_like(x, 5.0)
+    (LPArray([0.125, 0.125], format=lpnum.fixed8, scale=0.001), LPArray([5., 5.], format=lpnum.fixed8, scale=0.0393701))
+    """
     new = empty_like(x, dtype, shape=shape)
+    if isinstance(new, LPArray) and new.format.calibrated:
+        fill_value = fill_value if isinstance(fill_value, LPArray) else codec.as_float_array(fill_value, "full_like")
+        if not _result_grid.holds(new, fill_value):
+            policies = {"rounding": new.rounding, "overflow": new.overflow, "rng": new.rng}
+            calibrated = full(new.shape, fill_value, new.format, **policies)
+            calibrated.dtype = new.dtype
+            return calibrated
     new[...] = fill_value
     return new
 

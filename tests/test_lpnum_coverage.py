@@ -204,8 +204,6 @@ def _ufunc_arguments(ufunc, a):
         return np.abs(a.x) + 0.5, a.v / 4
     if ufunc in (np.arccosh, np.log, np.log10, np.log2, np.log1p, np.sqrt, np.reciprocal):
         return (a.p + 1,)
-    if ufunc in (np.degrees, np.rad2deg):  # on their own grid floats would clamp larger ones
-        return (a.p,)
     if ufunc in (np.arcsin, np.arccos, np.arctanh):
         return (a.x / 32,)
     if ufunc in (np.exp, np.exp2, np.expm1, np.cosh, np.sinh):

@@ -32,7 +32,15 @@ def ufuncs(nin: int, result: str) -> list[np.ufunc]:
 
 
 UNARY, TESTS = ufuncs(1, "d"), ufuncs(1, "?")
-KEEP_CODES = {np.negative, np.positive, np.conjugate}  # exact on another grid, or a copy: codes, NaN among them, stay
+KEEP_CODES = {
+    np.negative,
+    np.positive,
+    np.conjugate,
+    np.degrees,
+    np.rad2deg,
+    np.radians,
+    np.deg2rad,
+}  # exact on another grid, or a copy: codes, NaN among them, stay
 
 
 @pytest.fixture(autouse=True)

@@ -80,12 +80,6 @@ def test_joined_arrays_keep_their_values(x, data):
         )
 
 
-def test_joining_different_formats_is_refused():
-    x = lpnum.ones(3)
-    with pytest.raises(TypeError, match="formats differ"):
-        np.concatenate([x, x.astype(lpnum.fixed16)])
-
-
 def test_a_plain_part_takes_the_grid_of_the_first_array_if_that_holds_it():
     x = lpnum.array([0.5, -1.0], scale=0.5)
     y = np.concatenate([[1.2], x])

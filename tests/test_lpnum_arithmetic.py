@@ -164,6 +164,7 @@ def test_fit_calibrates_on_the_values():
 
 @given(x=testing.lp_arrays(), c=st.floats(-1e6, 1e6).filter(lambda c: abs(c) > 1e-6))
 def test_scalars_change_the_grid_and_no_code(x, c):
+    assume(np.abs(values_of(x)).max(initial=0) < 1e290)  # the values are to stay in the range of float64
     for result, exact in [
         (x * c, values_of(x) * c),
         (c * x, values_of(x) * c),

@@ -36,8 +36,8 @@ def forms():
 def test_codes_as_specified_for_every_form_of_data(iterate, loss):
     moved = 0
     for k, (kind, density, batch, l1) in enumerate(forms()):
-        if (k + loss) % 2 and not (loss == SOFTMAX and iterate == "int8"):
-            continue  # the other half has another loss
+        if (k + loss) % 4 and not (loss == SOFTMAX and iterate == "int8"):
+            continue  # the others have another loss
         if iterate.startswith("float") and (density, batch, l1) == (None, 1, 0.0) and kind != "int16":
             continue  # float_epoch.h
         options = {
@@ -49,7 +49,7 @@ def test_codes_as_specified_for_every_form_of_data(iterate, loss):
             args["samples"] = args["samples"].astype(np.uint32)
         got = assert_as_specified(args, z)
         moved += int(np.any(got[0] != z))
-    assert moved > 10
+    assert moved > 5
 
 
 RULES = (
@@ -65,7 +65,7 @@ RULES = (
 def test_changes_of_the_grid_as_specified(iterate, density):
     changes = set()
     for k, (rule, (batch, loss)) in enumerate(itertools.product(RULES, ((1, LOGISTIC), (4, SOFTMAX), (1, SOFTMAX)))):
-        args, z = case(k, "float32", loss, iterate, DIMS[k], 3, density, steps=80 + 70 * (k % 2), batch=batch,
+        args, z = case(k, "float32", loss, iterate, DIMS[k], 3, density, steps=50 + 30 * (k % 2), batch=batch,
                        l1=0.2 * (k % 4 == 2), l2=0.3)  # fmt: skip
         changes.add(assert_as_specified(args, z // (1 + k % 5), rule)[3][0])
     assert len(changes) > 3

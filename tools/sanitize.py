@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "build" / "sanitize"
 # What reaches every kernel, at every SIMD level, with sizes around the length of a vector; a few minutes.
 TESTS = ("arithmetic", "blocks", "codec", "exact_inputs", "fuzz", "linalg", "packing", "reference", "tables", "threads")
+EPOCHS = ("epochs", "epochs_control", "epochs_general")
 SYMBOLS = (b"__asan_report_load", b"__ubsan_handle")  # what a sanitized module calls
 OPTIONS = {
     # Leaks are Python's to judge. The fuzz test asks for impossible sizes: those allocations fail, not the process.
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
     for module in map(Path, subprocess.run([sys.executable, "-c", where], **run).stdout.splitlines()):
         if not module.is_relative_to(library) or any(name not in module.read_bytes() for name in SYMBOLS):
             raise SystemExit(f"tools/sanitize.py: the tests would run {module}, which is not the sanitized build")
-    files = [f"tests/test_lpnum_{name}.py" for name in TESTS]
+    files = [*(f"tests/test_lpnum_{name}.py" for name in TESTS), *(f"tests/test_{name}.py" for name in EPOCHS)]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *arguments]
     return subprocess.run(command, cwd=library, env=environment).returncode
 

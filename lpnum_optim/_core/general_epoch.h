@@ -1,6 +1,6 @@
 /* Epochs on everything that the fast path (lowbit_epoch.h, float_epoch.h) does not take: sparse rows, float and 16-bit
  * data under codes, batches, L1. One template for iterates of int8, int16, float32 and float64; all arithmetic is in
- * float64, in the order written here, so every SIMD level gives the same bits (_general_reference.py is the same in NumPy).
+ * float64, in the order written here, so every SIMD level gives the same bits; _general_reference.py is it in NumPy.
  *
  * With z in fine units (2^16 to a code, 1 to a float), i the sample of step t and c an output, all rounded to nearest:
  *
@@ -12,8 +12,8 @@
  *                                                                       center + y, without forming that sum
  *     z_j = Q(y_j)
  *
- * A batch has y_j = (keep_j * z_cj - h_cj) - v_cj, v the sum of (beta / count * g_c) * x_ij in the order of the samples,
- * and the mean of g_c for the intercept. For floats Q is the conversion. For codes, with u_t 32 random bits of the step
+ * A batch has y_j = (keep_j * z_cj - h_cj) - v_cj, v the sum of (beta / count * g_c) * x_ij in the order of the
+ * samples, and the mean of g_c for the intercept. For floats Q is the conversion. For codes, with u_t 32 random bits of the step
  * and output and r_j 16 of the coordinate (dither.h; the keys of step t and output c are those of number t * C + c,
  * the base has 16 bits for every coordinate of an output),
  *

@@ -40,7 +40,8 @@ static inline size_t general_row_bytes(const data_matrix *x) {
     return general_is_packed(x) ? (x->d + 1) / 2 : x->d * general_item(x);
 }
 
-/* Puts the values stored for row i of a sparse matrix into s->values, with zeros up to a multiple of 8; their number. */
+/* Puts the values stored for row i of a sparse matrix into s->values, with zeros up to a multiple of 8; returns their
+ * number. */
 static size_t general_stored_values(const general_state *s, size_t i) {
     const data_matrix *x = &s->p->x;
     const size_t first = (size_t)x->row_start[i], count = (size_t)x->row_start[i + 1] - first;

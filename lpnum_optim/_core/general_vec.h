@@ -1,7 +1,7 @@
 /* What the general path needs beside vec.h: 8 float64 lanes to and from codes, and the stochastic rounding itself.
  *
- * round_codes takes 8 values in fine units (2^-16 of the distance of neighboring codes) and 8 little-endian 16-bit random
- * words r:
+ * round_codes takes 8 values in fine units (2^-16 of the distance of neighboring codes) and 8 little-endian 16-bit
+ * random words r:
  *
  *     code = (rint(min(max(fine, low), high)) + r) >> 16,      low = 2^16 * code_min, high = 2^16 * code_max
  *

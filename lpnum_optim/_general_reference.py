@@ -82,6 +82,7 @@ class _Epoch:
         code_max: int, seed: int, stream: int, weights: Array | None = None, shrink: Array | None = None,
         loss_parameter: float = 0.0, batch: int = 1, l1: float = 0.0, center: Array | None = None,
         intercept: Array | None = None, intercept_direction: Array | None = None, intercept_step: float = 0.0,
+        centered: bool = False,  # takes the difference of the slopes all the same
     ) -> None:  # fmt: skip
         (n, d) = x.shape
         self.x, self.d, self.unit, self.grid, self.z_step = x, d, unit, grid, z_step

@@ -69,6 +69,20 @@ def _softmax_slopes(margins: list[float], target: float) -> list[float]:
     return [-others * inverse if c == target else power * inverse for c, power in enumerate(powers)]
 
 
+def centered_difference(anchor: float, target: float, t: float, loss: int) -> float | None:
+    """l'(m + t) - l'(m) with anchor = l'(m), in the kernels' order; None where they take the two slopes."""
+    if loss == 0:
+        return t
+    if loss != 1 or not -3.0 < t < 3.0:
+        return None
+    a, s = (0.5 * target) * t, -target * anchor
+    a2 = a * a
+    a4 = a2 * a2
+    above = a * ((135135.0 + 17325.0 * a2) + a4 * (378.0 + a2))
+    below = (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2)
+    return above * (2.0 * target * (s * (1.0 - s))) / (below + above * (1.0 - 2.0 * s))
+
+
 def refresh_steps(step_size: float, l2: float) -> int:
     """K: how many steps share one rounding of the constant part of the step; l2 is the largest of all coordinates."""
     shrink = 16.0 * step_size * l2
@@ -118,6 +132,7 @@ def lowbit_epoch(
     intercept: Array | None = None,
     intercept_direction: Array | None = None,
     intercept_step: float = 0.0,
+    centered: bool = False,
 ) -> tuple[float, float, float]:
     """One epoch on the codes `z`, in place; see ``lpnum_optim._core.epochs.lowbit_epoch``."""
     (n, d), wide = x.shape, z.dtype == np.int16
@@ -158,29 +173,33 @@ def lowbit_epoch(
             if t % every == 0:
                 h = constant_part(DITHER_REFRESH + t // every * n_blocks)
             step = z_step * grid.change
-            dots = [float(np.dot(data[i], q[c])) for c in range(outputs)]
-            m = np.array([margins[i, c] + x_step * step * dots[c] + offsets[c] for c in range(outputs)])
+            values = [x_step * step * float(np.dot(data[i], q[c])) for c in range(outputs)]
+            m = np.array([(margins[i, c] + offsets[c]) + values[c] for c in range(outputs)])
             slopes = loss_slopes(m, float(targets[i]), loss, loss_parameter)
-            for c in range(outputs):
-                g = slopes[c] - float(anchors[i, c])
+            differences = [slopes[c] - float(anchors[i, c]) for c in range(outputs)]
+            if centered and outputs == 1:
+                direct = centered_difference(float(anchors[i, 0]), float(targets[i]), values[0] + offsets[0], loss)
+                differences = differences if direct is None else [direct]
+            for c, g in enumerate(differences):
                 g = g if weights is None else float(weights[i]) * g
                 if intercept is not None and intercept_direction is not None:
                     offsets[c] -= intercept_step * (g + intercept_direction[c])
                 first = DITHER_STEPS + 3 * (t * outputs + c)
                 whitening, round_key, word = ars_blocks(seed, stream, first, 3)
                 dither = aes_round(base ^ whitening, round_key).reshape(-1)[place].astype(np.int64)
-                beta = g * (step_size * x_step / step * 256) + float(word[:4].view("<u4")[0]) * 2.0**-32
-                inside = -beta_max <= beta < beta_max + 1
-                beta_q = math.floor(beta) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
+                uniform = float(word[:4].view("<u4")[0]) * 2.0**-32 - (0.5 - 2.0**-33)  # symmetric about 0
+                beta = g * (step_size * x_step / step * 256) + uniform
+                inside = -beta_max - 0.5 < beta < beta_max + 0.5
+                beta_q = int(np.rint(beta)) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
                 clipped += not inside
-                q[c] = np.clip(sat((q[c] << 8) + sat(dither - beta_q * data[i] - h[c])) >> 8, code_min, code_max)
+                q[c] = np.clip(sat((q[c] << 8) + dither + sat(-beta_q * data[i] - h[c])) >> 8, code_min, code_max)
             t += 1
             if t % every == 0 or t == stop:
                 at_end += int(np.count_nonzero((q == code_min) | (q == code_max)))
                 largest = max(largest, int(np.max(np.abs(q))))
                 observed += 1
                 if grid.averaging:
-                    grid.add(step * q.reshape(z.shape))
+                    grid.add(np.asarray(step * q.reshape(z.shape), np.float64))
         range_used = min(1.0, largest / code_max)
         grid.observe(Report(at_end / (observed * q.size), range_used, (q == code_min) | (q == code_max)))
         factor = grid.next_factor() if k + 1 < len(runs) else 1.0

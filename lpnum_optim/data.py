@@ -134,3 +134,19 @@ class DataMatrix(NamedTuple):
         if stretch <= 1:
             return self
         return self._replace(rows=self.rows * self.rows.dtype.type(stretch), step=self.step / stretch)
+
+
+def advise_huge_pages(array: NDArray[Any]) -> bool:
+    """Ask the system to back a contiguous array by huge pages; does nothing where it has none.
+
+    Rows are visited at random: with pages of 4 KiB every step waits for address translation. Best asked for before the
+    array is filled.
+
+    Returns
+    -------
+    bool
+        Whether the system took the advice.
+    """
+    from ._core import epochs  # which needs DataMatrix
+
+    return epochs.advise_huge_pages(array)

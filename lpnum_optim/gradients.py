@@ -23,12 +23,16 @@ Problem = FiniteSum | FunctionSum
 
 
 class LinearTerms(NamedTuple):
-    """margins, anchors of shape (n,) or (n, C), direction of the shape of the coefficients, for the intercept (C,)."""
+    """margins, anchors of shape (n,) or (n, C), direction of the shape of the coefficients, for the intercept (C,).
+
+    centered: the anchors are the slopes at the margins.
+    """
 
     margins: Vector
     anchors: Vector
     direction: Vector
     intercept_direction: Vector | None
+    centered: bool = False
 
 
 class GradientEstimate(Protocol):
@@ -140,7 +144,7 @@ class VarianceReduced:
             return LinearTerms(_constant_margins(margins, s.intercept), slopes, direction, full.intercept)
         # A bit-centered iterate is centered on the snapshot: its margins are known and the penalty term is exactly 0.
         direction = full.coef + self.problem.l2 * (center - s.coef)
-        return LinearTerms(margins, slopes, direction, full.intercept)
+        return LinearTerms(margins, slopes, direction, full.intercept, centered=True)
 
     def passes(self, drawn: int) -> float:
         """Full gradient, plus one evaluation a step where the slopes at the snapshot are cached, else two."""

@@ -59,6 +59,8 @@ class Steps:
             weights = problem.weights if weights is None else weights * problem.weights
         has_columns = problem.data.columns is not None
         general: dict[str, Any] = {"batch": self.batch} if self.batch > 1 else {}
+        if terms.centered:
+            general["centered"] = True
         if problem.l1:
             general |= {"l1": problem.l1, "center": center}
         return general | {

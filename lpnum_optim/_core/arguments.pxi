@@ -220,7 +220,7 @@ cdef class _Problem:
         batch = o["batch"]
         if not isinstance(batch, int) or batch < 1:
             raise ValueError(f"{where}: batch = {batch!r}; an integer of at least 1 is expected")
-        self.c.batch = batch
+        self.c.batch, self.c.centered = batch, bool(o["centered"])
         self.check_loss(where, o["loss"], o["loss_parameter"])
         self.check_samples(where, o["samples"])
 

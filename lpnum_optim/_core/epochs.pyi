@@ -12,6 +12,7 @@ LEVEL_NAMES: tuple[str, str, str]
 
 def simd_level() -> int: ...
 def set_simd_level(level: int) -> None: ...
+def advise_huge_pages(array: _NDArray) -> bool: ...
 def lowbit_epoch(
     x: DataMatrix,
     targets: _Vector,
@@ -39,6 +40,7 @@ def lowbit_epoch(
     intercept: _Vector | None = None,
     intercept_direction: _Vector | None = None,
     intercept_step: float = 0.0,
+    centered: bool = False,
 ) -> tuple[float, float, float]: ...
 def float_epoch(
     x: DataMatrix,
@@ -61,6 +63,7 @@ def float_epoch(
     intercept: _Vector | None = None,
     intercept_direction: _Vector | None = None,
     intercept_step: float = 0.0,
+    centered: bool = False,
 ) -> None: ...
 def row_products(x: _NDArray, x_step: float, w: _Vector) -> _Vector: ...
 def weighted_row_sum(x: _NDArray, x_step: float, p: _Vector) -> _Vector: ...

@@ -22,6 +22,9 @@ from lpnum_optim.grid_control import GridControl
 cdef extern from "simd.h" nogil:
     int lpnum_detect_level()
 
+cdef extern from "huge_pages.h" nogil:
+    int advise_huge_pages_of(void *memory, size_t size)
+
 
 cdef enum:  # element types that never are data, after X_INT8 ... X_UINT4
     KIND_INT32 = 16
@@ -60,9 +63,18 @@ set_simd_level(_lpnum_kernels.simd_level())  # LPNUM_SIMD or the best this proce
 include "arguments.pxi"
 
 
+def advise_huge_pages(array):
+    """Ask the system to back an array by huge pages; whether it took the advice (see lpnum_optim.data)."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    cdef bint taken = bool(PyBuffer_IsContiguous(&view, b"A")) and advise_huge_pages_of(view.buf, <size_t>view.len) == 1
+    PyBuffer_Release(&view)
+    return taken
+
+
 def lowbit_epoch(x, targets, margins, anchors, direction, z, z_step, *, step_size, l2, loss, samples, code_min, code_max,
                  seed, stream, control=None, weights=None, shrink=None, loss_parameter=0.0, batch=1, l1=0.0, center=None,
-                 intercept=None, intercept_direction=None, intercept_step=0.0):
+                 intercept=None, intercept_direction=None, intercept_step=0.0, centered=False):
     """One epoch of a linear model on integer codes, in place; on 8-bit and 4-bit data the O(d) work is integer only.
 
     With z = z_step * codes and i = samples[t], step t is, for every output c (one, or one per class) ::
@@ -117,6 +129,9 @@ def lowbit_epoch(x, targets, margins, anchors, direction, z, z_step, *, step_siz
         b, updated in place; relative to the one that the margins contain.
     intercept_direction : (C,) float64 array
     intercept_step : float
+    centered : bool
+        The anchors are the slopes at the margins, as in SVRG with an iterate that is relative to the snapshot: the
+        difference of slopes is then taken without cancellation (losses.h), and faster.
 
     Returns
     -------
@@ -147,7 +162,7 @@ def lowbit_epoch(x, targets, margins, anchors, direction, z, z_step, *, step_siz
     cdef _Problem problem = _Problem("lowbit_epoch", x, targets, margins, anchors, direction, z, {
         "step_size": step_size, "l2": l2, "loss": loss, "samples": samples, "weights": weights, "shrink": shrink,
         "loss_parameter": loss_parameter, "batch": batch, "l1": l1, "center": center, "intercept": intercept,
-        "intercept_direction": intercept_direction, "intercept_step": intercept_step,
+        "intercept_direction": intercept_direction, "intercept_step": intercept_step, "centered": centered,
     })
     cdef lowbit_control rule = _control(GridControl() if control is None else control)
     total = np.zeros(np.shape(z)) if rule.mean_runs else None
@@ -168,7 +183,7 @@ def lowbit_epoch(x, targets, margins, anchors, direction, z, z_step, *, step_siz
 
 def float_epoch(x, targets, margins, anchors, direction, w, *, step_size, l2, loss, samples, weights=None, shrink=None,
                 loss_parameter=0.0, batch=1, l1=0.0, center=None, intercept=None, intercept_direction=None,
-                intercept_step=0.0):
+                intercept_step=0.0, centered=False):
     """One epoch of a linear model on a float iterate, in place: SGD and SVRG in full precision.
 
     The step of :func:`lowbit_epoch` with z = w and without rounding; all O(d) work in the precision of `w`, the slopes
@@ -198,7 +213,7 @@ def float_epoch(x, targets, margins, anchors, direction, w, *, step_size, l2, lo
     cdef _Problem problem = _Problem("float_epoch", x, targets, margins, anchors, direction, w, {
         "step_size": step_size, "l2": l2, "loss": loss, "samples": samples, "weights": weights, "shrink": shrink,
         "loss_parameter": loss_parameter, "batch": batch, "l1": l1, "center": center, "intercept": intercept,
-        "intercept_direction": intercept_direction, "intercept_step": intercept_step,
+        "intercept_direction": intercept_direction, "intercept_step": intercept_step, "centered": centered,
     })
     cdef _Array iterate = _table(w, "float_epoch: w", problem.c.outputs, problem.c.x.d, "float32 float64", True)
     cdef int status, w_is_double = iterate.kind == X_FLOAT64

@@ -50,7 +50,7 @@ typedef struct {
     const double *shrink;            /* IN: d, the L2 penalty of every coordinate, or NULL: l2 for all of them */
     double step_size, l2, l1;
     const double *center; /* IN: C x d, or NULL for 0; what z is relative to, for l1 alone */
-    int loss;
+    int loss, centered;                /* centered: the anchors are the slopes at the margins */
     double loss_parameter;             /* huber: where the loss becomes linear */
     double *intercept;                 /* IN/OUT: C, relative to the margins, or NULL */
     const double *intercept_direction; /* IN: C */

@@ -34,7 +34,7 @@ cdef extern from "epochs_api.h" nogil:
         const double *shrink
         double step_size, l2, l1
         const double *center
-        int loss
+        int loss, centered
         double loss_parameter
         double *intercept
         const double *intercept_direction

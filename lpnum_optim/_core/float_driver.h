@@ -17,8 +17,8 @@ static ALWAYS_INLINE REAL FLOAT_EPOCH(fold)(const VEC *sum) {
 
 /* w -= ...; returns next . w. whole = number of complete vectors; w and h are padded to a multiple of LANES. */
 static ALWAYS_INLINE REAL FLOAT_EPOCH(float_step)(REAL *restrict w, const REAL *restrict h, const uint8_t *restrict x,
-                                                  const uint8_t *restrict next, REAL b, REAL shrink, size_t d,
-                                                  const uint8_t *end, int kind) {
+                                                  const uint8_t *restrict next, const uint8_t *restrict ahead, REAL b,
+                                                  REAL shrink, size_t d, const uint8_t *end, int kind) {
     const size_t item = x_item_size(kind), whole = d / LANES;
     const VEC vb = V(set)(b), vs = V(set)(shrink);
     VEC sum[4] = {V(set)(0), V(set)(0), V(set)(0), V(set)(0)};
@@ -34,11 +34,14 @@ static ALWAYS_INLINE REAL FLOAT_EPOCH(float_step)(REAL *restrict w, const REAL *
     UPDATE(k, slot, V(load)(x + (k)*LANES * item, kind), V(load)(next + (k)*LANES * item, kind))
     size_t k = 0;
     for (; k + 4 <= whole; k += 4) {
+        for (size_t line = 0; line < 4 * LANES * item; line += CACHE_LINE) prefetch(ahead + k * LANES * item + line);
         WHOLE(k, 0);
         WHOLE(k + 1, 1);
         WHOLE(k + 2, 2);
         WHOLE(k + 3, 3);
     }
+    for (size_t at = k * LANES; at < d; at += CACHE_LINE / item) prefetch(ahead + at * item);
+    prefetch(ahead + d * item - 1); /* rows need not be aligned */
     if (k < whole) WHOLE(k, 0);
     if (k + 1 < whole) WHOLE(k + 1, 1);
     if (k + 2 < whole) WHOLE(k + 2, 2);
@@ -58,32 +61,47 @@ static ALWAYS_INLINE REAL FLOAT_EPOCH(float_step)(REAL *restrict w, const REAL *
 }
 
 static ALWAYS_INLINE int FLOAT_EPOCH(float_run)(const epoch_problem *p, REAL *w_out, int kind) {
-    const size_t d = p->x.d, T = p->samples.count, padded = (d + LANES - 1) / LANES * LANES;
+    const size_t d = p->x.d, C = p->outputs, T = p->samples.count, padded = (d + LANES - 1) / LANES * LANES;
     const size_t row_bytes = d * x_item_size(kind), ahead = prefetch_distance(row_bytes);
     const uint8_t *const rows = (const uint8_t *)p->x.data, *const end = rows + p->x.n * row_bytes;
     if (!T) return EPOCH_OK;
 
-    REAL *const memory = malloc(2 * padded * sizeof(REAL) + 64);
+    void *const memory = calloc(C * (2 * padded * sizeof(REAL) + 2 * sizeof(double)) + 64, 1);
     if (!memory) return EPOCH_NO_MEMORY;
-    REAL *const w = (REAL *)(((uintptr_t)memory + 63) & ~(uintptr_t)63), *const h = w + padded;
-    memset(w, 0, 2 * padded * sizeof(REAL));
-    memcpy(w, w_out, d * sizeof(REAL));
+    REAL *const w = (REAL *)(((uintptr_t)memory + 63) & ~(uintptr_t)63), *const h = w + C * padded;
+    double *const g = (double *)(h + C * padded), *const margins = g + C;
 
-    /* The first product: a step that changes nothing (beta = 0, h = 0, shrink = 1). */
-    const uint8_t *first = rows + sample_at(&p->samples, 0) * row_bytes;
-    REAL product = FLOAT_EPOCH(float_step)(w, h, first, first, 0, 1, d, end, kind);
-    for (size_t j = 0; j < d; j++) h[j] = (REAL)(p->step_size * p->direction[j]);
     const REAL shrink = (REAL)(1.0 - p->step_size * p->l2);
-
-    for (size_t t = 0; t < T; t++) {
-        const size_t i = sample_at(&p->samples, t), next = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
-        if (t + ahead < T) prefetch_row(p, sample_at(&p->samples, t + ahead), row_bytes);
-        const double margin = p->margins[i] + p->x.step * (double)product;
-        const double beta = p->step_size * (loss_slope(margin, p->targets[i], p->loss, p->loss_parameter) - p->anchors[i]);
-        product = FLOAT_EPOCH(float_step)(w, h, rows + i * row_bytes, rows + next * row_bytes, (REAL)(beta * p->x.step),
-                                          shrink, d, end, kind);
+    const uint8_t *x = rows + sample_at(&p->samples, 0) * row_bytes;
+    for (size_t c = 0; c < C; c++) {
+        memcpy(w + c * padded, w_out + c * d, d * sizeof(REAL));
+        /* The first product: a step that changes nothing (beta = 0, h = 0, shrink = 1). */
+        g[c] = (double)FLOAT_EPOCH(float_step)(w + c * padded, h, x, x, x, 0, 1, d, end, kind);
     }
-    memcpy(w_out, w, d * sizeof(REAL));
+    for (size_t c = 0; c < C; c++)
+        for (size_t j = 0; j < d; j++) h[c * padded + j] = (REAL)(p->step_size * p->direction[c * d + j]);
+
+    double product = g[0]; /* of one output, in a register */
+    for (size_t t = 0; t < T; t++) {
+        const size_t i = sample_at(&p->samples, t), following = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
+        const size_t later = t + ahead < T ? sample_at(&p->samples, t + ahead) : following;
+        const uint8_t *const next = rows + following * row_bytes, *fetch = rows + later * row_bytes;
+        prefetch_sample(p, later);
+        if (C == 1) {
+            const double b = loss_difference(p, i, p->x.step * product) * (p->step_size * p->x.step);
+            product = (double)FLOAT_EPOCH(float_step)(w, h, x, next, fetch, (REAL)b, shrink, d, end, kind);
+        } else {
+            for (size_t c = 0; c < C; c++) g[c] *= p->x.step;
+            loss_differences(p, i, margins, g);
+            for (size_t c = 0; c < C; c++, fetch = x) {
+                const REAL b = (REAL)(g[c] * (p->step_size * p->x.step));
+                g[c] = (double)FLOAT_EPOCH(float_step)(w + c * padded, h + c * padded, x, next, fetch, b, shrink, d, end,
+                                                       kind);
+            }
+        }
+        x = next;
+    }
+    for (size_t c = 0; c < C; c++) memcpy(w_out + c * d, w + c * padded, d * sizeof(REAL));
     free(memory);
     return EPOCH_OK;
 }

@@ -98,21 +98,71 @@ static inline size_t sample_at(const sample_list *s, size_t t) {
     return s->wide ? (size_t)((const int64_t *)s->index)[t] : (size_t)((const uint32_t *)s->index)[t];
 }
 
+/* The scalar part of a step with one output: g = weights[i] * (l'(margins[i] + x_i.z + b) - anchors[i]), value = x_i.z.
+ * Moves the intercept b.
+ *
+ * Where the anchors are the slopes at the margins (centered), the difference is taken without cancellation, and sooner:
+ * its latency is that of a step on short rows. Squared: g = t, t = x_i.z + b. Logistic, with s = -y * anchor and
+ * T = tanh(y t / 2) from its Pade approximant [7/6], whose relative error for |y t| <= 3 is below 4e-10,
+ *     l'(m + t) - l'(m) = 2 y s (1 - s) T / (1 + (1 - 2 s) T). */
+static ALWAYS_INLINE double loss_difference(const epoch_problem *p, size_t i, double value) {
+    const double y = p->targets[i], anchor = p->anchors[i];
+    const double t = p->intercept ? value + p->intercept[0] : value;
+    double g;
+    if (p->centered && p->loss == LOSS_SQUARED) {
+        g = t;
+    } else if (p->centered && p->loss == LOSS_LOGISTIC && t > -3.0 && t < 3.0) {
+        const double a = (0.5 * y) * t, a2 = a * a, a4 = a2 * a2, s = -y * anchor;
+        const double above = a * ((135135.0 + 17325.0 * a2) + a4 * (378.0 + a2));
+        const double below = (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2);
+        g = above * (2.0 * y * (s * (1.0 - s))) / (below + above * (1.0 - 2.0 * s));
+    } else {
+        const double margin = p->intercept ? (p->margins[i] + p->intercept[0]) + value : p->margins[i] + value;
+        g = loss_slope(margin, y, p->loss, p->loss_parameter) - anchor;
+    }
+    if (p->weights) g *= p->weights[i];
+    if (p->intercept) p->intercept[0] -= p->intercept_step * (g + p->intercept_direction[0]);
+    return g;
+}
+
+/* The same for C outputs. margins, g: scratch of C numbers; g (IN: x_i.z_c, OUT: the factors of x_i). */
+static inline void loss_differences(const epoch_problem *p, size_t i, double *restrict margins, double *restrict g) {
+    const size_t outputs = p->outputs;
+    for (size_t c = 0; c < outputs; c++)
+        margins[c] = (p->margins[i * outputs + c] + (p->intercept ? p->intercept[c] : 0.0)) + g[c];
+    loss_slopes(p, i, margins, g);
+    for (size_t c = 0; c < outputs; c++) {
+        g[c] -= p->anchors[i * outputs + c];
+        if (p->weights) g[c] *= p->weights[i];
+        if (p->intercept) p->intercept[c] -= p->intercept_step * (g[c] + p->intercept_direction[c]);
+    }
+}
+
 enum { CACHE_LINE = 64 };
 
-/* Rows are visited in random order: without this every step waits for memory. Always inlined, because gcc takes a
- * function that only prefetches for one without effect and drops the calls. */
-static ALWAYS_INLINE void prefetch_row(const epoch_problem *p, size_t i, size_t row_bytes) {
+/* Always inlined, because gcc takes a function that only prefetches for one without effect and drops the calls. */
+static ALWAYS_INLINE void prefetch(const void *at) {
 #ifdef __GNUC__
-    const char *row = (const char *)p->x.data + i * row_bytes;
-    for (size_t k = 0; k < row_bytes; k += CACHE_LINE) __builtin_prefetch(row + k, 0, 3);
-    __builtin_prefetch(row + row_bytes - 1, 0, 3); /* rows need not be aligned */
-    __builtin_prefetch(p->margins + i, 0, 3);
-    __builtin_prefetch(p->targets + i, 0, 3);
-    __builtin_prefetch(p->anchors + i, 0, 3);
+    __builtin_prefetch(at, 0, 3);
 #else
-    (void)p, (void)i, (void)row_bytes;
+    (void)at;
 #endif
+}
+
+/* What belongs to sample i besides its row. Rows are visited in random order: without this every step waits for memory.
+ * The row itself is prefetched line by line within a step, so that the requests do not pile up. */
+static ALWAYS_INLINE void prefetch_sample(const epoch_problem *p, size_t i) {
+    const size_t last = p->outputs - 1;
+    prefetch(p->targets + i);
+    if (p->weights) prefetch(p->weights + i);
+    for (size_t c = 0; c <= last; c += CACHE_LINE / sizeof(double)) {
+        prefetch(p->margins + i * p->outputs + c);
+        prefetch(p->anchors + i * p->outputs + c);
+    }
+    if (last) { /* not aligned */
+        prefetch(p->margins + i * p->outputs + last);
+        prefetch(p->anchors + i * p->outputs + last);
+    }
 }
 
 /* How many rows ahead: enough to cover the latency of memory, few enough that they stay in the first-level cache. */

@@ -1,35 +1,85 @@
-/* The loop around the steps; included once per width of the codes (lowbit_epoch.h sets CODE, FINE, FINE_MAX, BETA_MAX
- * and LOWBIT). LOWBIT(lowbit_step) does one update and returns the exact product of the next row with the new codes. */
+/* The loop around the steps; included once per width of the codes (lowbit_epoch.h sets CODE, FINE, FINE_MAX, BETA_MAX,
+ * TAKES_PACKED and LOWBIT). LOWBIT(lowbit_step) does one update of the codes of an output and returns the exact product
+ * of the next row with the new codes. */
+
+#define STEP(variant)                                                                                   \
+    static double LOWBIT(lowbit_step_##variant##_)(const lowbit_state *s, const lowbit_update *u,       \
+                                               double shifted) {                                        \
+        return LOWBIT(lowbit_step)(s, u, shifted, variant);                                             \
+    }
+STEP(0)
+STEP(1)
+STEP(2)
+STEP(3)
+#if TAKES_PACKED
+STEP(4)
+STEP(5)
+STEP(6)
+STEP(7)
+#endif
+#undef STEP
+
+/* By variant: SIGNED_DATA, CLIPS, PACKED. */
+static const lowbit_stepper LOWBIT(lowbit_steps)[8] = {
+    LOWBIT(lowbit_step_0_), LOWBIT(lowbit_step_1_), LOWBIT(lowbit_step_2_), LOWBIT(lowbit_step_3_),
+#if TAKES_PACKED
+    LOWBIT(lowbit_step_4_), LOWBIT(lowbit_step_5_), LOWBIT(lowbit_step_6_), LOWBIT(lowbit_step_7_),
+#endif
+};
+
+/* One block of LOWBIT(lowbit_refresh). */
+static ALWAYS_INLINE void LOWBIT(lowbit_fine)(FINE *restrict fine, const int64_t *restrict fixed,
+                                              const CODE *restrict z, const int64_t *restrict decay,
+                                              const uint8_t *restrict bits, int decays) {
+    int64_t sum[LOWBIT_BLOCK];
+#if LPNUM_X86
+    uint16_t random[LOWBIT_BLOCK];
+    memcpy(random, bits, sizeof(random));
+    for (size_t c = 0; c < LOWBIT_BLOCK; c++) sum[c] = fixed[c] + ((int64_t)random[c] << 16);
+#else
+    for (size_t c = 0; c < LOWBIT_BLOCK; c++) sum[c] = fixed[c] + lowbit_random32(bits + 2 * c);
+#endif
+    if (decays == DECAY_NARROW)
+        for (size_t c = 0; c < LOWBIT_BLOCK; c++) sum[c] += (int64_t)(int32_t)decay[c] * (int32_t)z[c];
+    if (decays == DECAY_WIDE)
+        for (size_t c = 0; c < LOWBIT_BLOCK; c++) sum[c] += decay[c] * z[c];
+    for (size_t c = 0; c < LOWBIT_BLOCK; c++)
+        fine[c] = (FINE)lowbit_clip((int32_t)(sum[c] >> 32), -FINE_MAX - 1, FINE_MAX);
+}
 
 /* New rounding of step_size * (direction + l2 * z) onto the fine grid. In the padding D, q and thus h are zero. */
-static void LOWBIT(lowbit_refresh)(const lowbit_state *s, const int64_t *restrict fixed, int64_t shrink, ars_key key,
-                                   uint64_t block) {
+static void LOWBIT(lowbit_refresh)(const lowbit_state *s, const lowbit_constants *k, ars_key key, uint64_t block) {
     enum { BATCH = 8 * LOWBIT_BLOCK }; /* enough blocks at a time to hide the latency of the generator */
     const CODE *restrict z = (const CODE *)s->z;
-    FINE *restrict h = (FINE *)s->h;
+    FINE *restrict h = (FINE *)s->h, fine[LOWBIT_BLOCK];
+    const size_t total = s->outputs * s->d_padded;
     uint8_t bits[2 * BATCH];
-    for (size_t start = 0; start < s->d_padded; start += BATCH, block += BATCH / 8) {
-        const size_t stop = s->d_padded - start < BATCH ? s->d_padded : start + BATCH;
+    size_t at = 0; /* in the row of its output */
+    for (size_t start = 0; start < total; start += BATCH, block += BATCH / 8) {
+        const size_t stop = total - start < BATCH ? total : start + BATCH;
         ars_fill(bits, key, block, (stop - start) / 8);
         for (size_t j = start; j < stop; j += LOWBIT_BLOCK) {
-            FINE fine[LOWBIT_BLOCK];
-            for (size_t c = 0; c < LOWBIT_BLOCK; c++) {
-                const int64_t random = lowbit_random32(bits + 2 * (j - start + c));
-                const int32_t v = (int32_t)((fixed[j + c] + shrink * z[j + c] + random) >> 32);
-                fine[c] = (FINE)lowbit_clip(v, -FINE_MAX - 1, FINE_MAX);
-            }
+            const uint8_t *random = bits + 2 * (j - start);
+            if (k->decays == DECAY_NONE)
+                LOWBIT(lowbit_fine)(fine, k->fixed + j, z + j, k->decay + at, random, DECAY_NONE);
+            else if (k->decays == DECAY_NARROW)
+                LOWBIT(lowbit_fine)(fine, k->fixed + j, z + j, k->decay + at, random, DECAY_NARROW);
+            else
+                LOWBIT(lowbit_fine)(fine, k->fixed + j, z + j, k->decay + at, random, DECAY_WIDE);
             LOWBIT(lowbit_store_h)(h + j, fine);
+            at = at + LOWBIT_BLOCK < s->d_padded ? at + LOWBIT_BLOCK : 0;
         }
     }
 }
 
 /* The codes on a grid `factor` times as wide; a narrowing that fills the range with the code 1 is at most 2^-15, so that
- * nothing overflows and the bound on the multiplier is none in practice. The padding stays zero, because random numbers are below 2^32. */
+ * nothing overflows and the bound on the multiplier is none in practice. The padding stays zero, because random numbers
+ * are below 2^32. */
 static void LOWBIT(lowbit_change_codes)(const lowbit_state *s, double factor, ars_key key, uint64_t block) {
     CODE *restrict z = (CODE *)s->z;
     const int64_t multiplier = lowbit_fixed(0x1p32 / factor, 47);
     uint8_t bits[2 * LOWBIT_BLOCK];
-    for (size_t j = 0; j < s->d_padded; j += LOWBIT_BLOCK, block += LOWBIT_BLOCK / 8) {
+    for (size_t j = 0; j < s->outputs * s->d_padded; j += LOWBIT_BLOCK, block += LOWBIT_BLOCK / 8) {
         ars_fill(bits, key, block, LOWBIT_BLOCK / 8);
         for (size_t c = 0; c < LOWBIT_BLOCK; c++) {
             const int32_t v = (int32_t)((multiplier * z[j + c] + lowbit_random32(bits + 2 * c)) >> 32);
@@ -38,14 +88,15 @@ static void LOWBIT(lowbit_change_codes)(const lowbit_state *s, double factor, ar
     }
 }
 
-/* Counts the codes at an end of the range, keeps the largest magnitude, adds the values to the mean. All in the width of the codes, so that it stays
+/* Counts the codes at an end of the range, keeps the largest magnitude, adds the values to the mean. The counting is done
+ * in the width of the codes, so that it stays
  * cheap; padding is zero, which is never an end except for code_min = 0. */
 static void LOWBIT(lowbit_observe)(const lowbit_state *s, lowbit_watch *watch) {
     const CODE *restrict z = (const CODE *)s->z;
     const CODE code_min = (CODE)s->code_min, code_max = (CODE)s->code_max;
     CODE low = 0, high = 0;
     size_t total = 0;
-    for (size_t j = 0; j < s->d_padded; j += LOWBIT_BLOCK) {
+    for (size_t j = 0; j < s->outputs * s->d_padded; j += LOWBIT_BLOCK) {
         CODE count = 0;
         for (size_t c = j; c < j + LOWBIT_BLOCK; c++) {
             const CODE v = z[c];
@@ -56,99 +107,142 @@ static void LOWBIT(lowbit_observe)(const lowbit_state *s, lowbit_watch *watch) {
         total += (size_t)count;
     }
     const int reach = -low > high ? -low : high;
-    watch->at_end += total - (code_min == 0 ? s->d_padded - s->d : 0);
+    watch->at_end += total - (code_min == 0 ? s->outputs * (s->d_padded - s->d) : 0);
     watch->largest = reach > watch->largest ? reach : watch->largest;
     watch->observed++;
     if (watch->mean)
-        for (size_t j = 0; j < s->d; j++) watch->mean[j] += watch->unit * z[j];
+        for (size_t c = 0; c < s->outputs; c++)
+            for (size_t j = 0; j < s->d; j++)
+                watch->mean[c * s->d + j] += watch->unit * z[c * s->d_padded + lowbit_position(j, s->data)];
 }
 
-/* in_a_row (IN/OUT): d numbers of runs that ended with this coordinate at an end; returns the largest one. */
-static size_t LOWBIT(lowbit_count_held)(const lowbit_state *s, uint32_t *restrict in_a_row) {
+/* in_a_row (IN/OUT): numbers of runs that ended with this coordinate at an end; returns the largest one. Padding, which
+ * may count as at an end, starts so low that it never is. */
+static size_t LOWBIT(lowbit_count_held)(const lowbit_state *s, int32_t *restrict in_a_row) {
     const CODE *restrict z = (const CODE *)s->z;
-    uint32_t longest = 0;
-    for (size_t j = 0; j < s->d; j++) {
+    int32_t longest = 0;
+    for (size_t j = 0; j < s->outputs * s->d_padded; j++) {
         in_a_row[j] = (z[j] == s->code_min) | (z[j] == s->code_max) ? in_a_row[j] + 1 : 0;
         longest = in_a_row[j] > longest ? in_a_row[j] : longest;
     }
-    return longest;
+    return (size_t)longest;
 }
 
-/* variant is a constant at every call. */
-static ALWAYS_INLINE int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iterate,
-                                            const lowbit_control *control, lowbit_report *report, int variant) {
-    const size_t d = p->x.d, d_padded = (d + LOWBIT_BLOCK - 1) / LOWBIT_BLOCK * LOWBIT_BLOCK, T = p->samples.count;
+/* The exact product of a row, of row_bytes data codes, with the codes of an output. */
+static double LOWBIT(lowbit_dot)(const CODE *restrict z, const uint8_t *restrict x, size_t d, int variant) {
+    int64_t sum = 0;
+    for (size_t j = 0; j < d; j++) sum += lowbit_data(x[j], variant) * z[j];
+    return (double)sum;
+}
+
+/* Products of row i with the codes of all outputs, from scratch. */
+static void LOWBIT(lowbit_products)(const lowbit_state *s, const uint8_t *row, uint8_t *unpacked, int variant,
+                                    double *products) {
+    if (variant & PACKED) lowbit_unpack(unpacked, row, s->d, s->d_padded);
+    for (size_t c = 0; c < s->outputs; c++)
+        products[c] = LOWBIT(lowbit_dot)((const CODE *)s->z + c * s->d_padded, variant & PACKED ? unpacked : row,
+                                         variant & PACKED ? s->d_padded : s->d, variant);
+}
+
+/* One step with several outputs: from the products of row i to those of the next one. */
+static void LOWBIT(lowbit_take)(const epoch_problem *p, const lowbit_state *s, size_t i, const lowbit_scales *scale,
+                                lowbit_stepper step, lowbit_update *u, double *restrict products,
+                                double *restrict margins, size_t *clipped) {
+    double *const g = products;
+    for (size_t c = 0; c < s->outputs; c++) g[c] *= scale->dot;
+    loss_differences(p, i, margins, g);
+    CODE *const z = (CODE *)u->z;
+    const FINE *const h = (const FINE *)u->h;
+    for (size_t c = 0; c < s->outputs; c++, u->words += STEP_WORDS) {
+        u->z = z + c * s->d_padded, u->h = h + c * s->d_padded;
+        products[c] = step(s, u, lowbit_shifted(g[c] * -scale->beta, u->words, BETA_MAX, clipped));
+        u->ahead = u->x; /* prefetched once */
+    }
+}
+
+static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iterate, const lowbit_control *control,
+                              lowbit_report *report) {
+    const size_t T = p->samples.count, outputs = p->outputs;
     const size_t segments = control->segments < T ? control->segments : T;
     const ars_key key = {iterate->seed, iterate->stream};
+    const int data = lowbit_variant(p->x.kind);
+    lowbit_memory m;
+    lowbit_state state = lowbit_new_state(p, iterate, data, sizeof(CODE), sizeof(FINE), TAKES_PACKED, &m);
+    if (!m.memory) return EPOCH_NO_MEMORY;
+    const size_t d = state.d, d_padded = state.d_padded, row_stride = m.row_stride;
+    const int clips = iterate->code_min > -FULL_RANGE - 1 || iterate->code_max < FULL_RANGE;
+    const int unpacks = (data & PACKED) && !TAKES_PACKED;
+    const lowbit_stepper step = LOWBIT(lowbit_steps)[(unpacks ? data & ~PACKED : data) | (clips ? CLIPS : 0)];
     const uint8_t *const rows = (const uint8_t *)p->x.data;
+    CODE *const z = (CODE *)state.z, *const codes = (CODE *)iterate->codes;
+    for (size_t c = 0; c < outputs; c++)
+        for (size_t j = 0; j < d; j++) z[c * d_padded + lowbit_position(j, data)] = codes[c * d + j];
+    ars_fill((uint8_t *)(uintptr_t)state.base, key, 0, d_padded / 16);
 
-    const size_t bytes = sizeof(int64_t) + sizeof(FINE) + sizeof(uint32_t) + sizeof(CODE) + 1;
-    uint8_t *const memory = malloc(d_padded * bytes + 64);
-    if (!memory) return EPOCH_NO_MEMORY;
-    int64_t *const fixed = (int64_t *)(((uintptr_t)memory + 63) & ~(uintptr_t)63); /* all parts: multiples of 64 bytes */
-    FINE *const h = (FINE *)(fixed + d_padded);
-    uint32_t *const in_a_row = (uint32_t *)(h + d_padded);
-    CODE *const z = (CODE *)(in_a_row + d_padded);
-    uint8_t *const base = (uint8_t *)(z + d_padded);
-    uint8_t words[LOWBIT_MAX_REFRESH * STEP_WORDS];
-
-    const int64_t shrink = lowbit_fixed(p->step_size * p->l2 * 0x1p40, 44);
-    memcpy(z, iterate->codes, d * sizeof(CODE));
-    memset(z + d, 0, (d_padded - d) * sizeof(CODE));
-    memset(in_a_row, 0, d_padded * sizeof(uint32_t));
-    ars_fill(base, key, 0, d_padded / 16);
-
-    const lowbit_state state = {d, d_padded, rows + p->x.n * d, iterate->code_min, iterate->code_max, z, base, h};
-    const uint64_t refresh_blocks = d_padded / 8;
-    const size_t every = (size_t)lowbit_refresh_steps(p->step_size, p->l2), ahead = prefetch_distance(d);
+    const uint64_t refresh_blocks = outputs * d_padded / 8;
+    const size_t every = (size_t)m.constants.refresh_steps, ahead = prefetch_distance(row_stride);
+    const size_t words_steps = outputs < LOWBIT_MAX_REFRESH ? LOWBIT_MAX_REFRESH / outputs : 1;
     size_t clipped = 0, t = 0, run_end = 0;
     *report = (lowbit_report){.change = 1.0};
 
-    lowbit_scales scale = lowbit_set_scales(p, iterate->step, fixed, d_padded);
-    int64_t product = T ? LOWBIT(lowbit_dot)(&state, rows + sample_at(&p->samples, 0) * d, variant) : 0;
+    lowbit_scales scale = lowbit_set_scales(p, iterate->step, &m.constants, d_padded, data);
+    const uint8_t *x = rows, *next = rows;
+    if (T) {
+        x = rows + sample_at(&p->samples, 0) * row_stride;
+        LOWBIT(lowbit_products)(&state, x, m.unpacked[0], data, m.products);
+        if (unpacks) x = m.unpacked[0];
+    }
+    double product = m.products[0]; /* of one output, in a register */
     for (size_t k = 0; k < segments; k++) {
         lowbit_watch watch = lowbit_begin_watch(control, iterate, report, k, segments);
         run_end += T / segments + (k < T % segments);
         while (t < run_end) {
             const size_t next_refresh = (t / every + 1) * every, stop = next_refresh < run_end ? next_refresh : run_end;
             if (t % every == 0)
-                LOWBIT(lowbit_refresh)(&state, fixed, shrink, key, DITHER_REFRESH + t / every * refresh_blocks);
-            ars_fill(words, key, DITHER_STEPS + 3 * t, 3 * (stop - t));
-            for (const uint8_t *step_words = words; t < stop; t++, step_words += STEP_WORDS) {
-                const size_t i = sample_at(&p->samples, t), next = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
-                if (t + ahead < T) prefetch_row(p, sample_at(&p->samples, t + ahead), d);
-                const double margin = p->margins[i] + scale.dot * (double)product;
-                const double slope = loss_slope(margin, p->targets[i], p->loss, p->loss_parameter);
-                const double beta = (slope - p->anchors[i]) * scale.beta;
-                const int beta_q = lowbit_beta(beta + dither_uniform(step_words), BETA_MAX, &clipped);
-                product = LOWBIT(lowbit_step)(&state, rows + i * d, rows + next * d, step_words, beta_q, variant);
+                LOWBIT(lowbit_refresh)(&state, &m.constants, key, DITHER_REFRESH + t / every * refresh_blocks);
+            while (t < stop) {
+                const size_t some = stop - t < words_steps ? stop - t : words_steps;
+                ars_fill(m.words, key, DITHER_STEPS + 3 * outputs * t, 3 * outputs * some);
+                lowbit_update u = {.words = m.words};
+                for (size_t until = t + some; t < until; t++, x = next) {
+                    const size_t i = sample_at(&p->samples, t), following = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
+                    const size_t later = t + ahead < T ? sample_at(&p->samples, t + ahead) : following;
+                    next = rows + following * row_stride;
+                    if (unpacks) {
+                        lowbit_unpack(m.unpacked[(t + 1) & 1], next, d, d_padded);
+                        next = m.unpacked[(t + 1) & 1];
+                    }
+                    prefetch_sample(p, later);
+                    u.z = state.z, u.h = state.h, u.x = x, u.next = next, u.ahead = rows + later * row_stride;
+                    if (outputs == 1) {
+                        const double g = loss_difference(p, i, scale.dot * product);
+                        product = step(&state, &u, lowbit_shifted(g * -scale.beta, u.words, BETA_MAX, &clipped));
+                        u.words += STEP_WORDS;
+                    } else {
+                        LOWBIT(lowbit_take)(p, &state, i, &scale, step, &u, m.products, m.margins, &clipped);
+                    }
+                }
             }
             LOWBIT(lowbit_observe)(&state, &watch);
         }
-        report->held = LOWBIT(lowbit_count_held)(&state, in_a_row);
-        lowbit_record(report, &watch, d, iterate->code_max);
+        report->held = LOWBIT(lowbit_count_held)(&state, m.in_a_row);
+        lowbit_record(report, &watch, outputs * d, iterate->code_max);
         const double factor = k + 1 < segments ? lowbit_next_factor(control, report) : 1.0;
         if (factor == 1.0) continue;
-        if (factor > 1.0) memset(in_a_row, 0, d * sizeof(uint32_t));
+        if (factor > 1.0)
+            for (size_t j = 0; j < outputs * d_padded; j++) m.in_a_row[j] = m.in_a_row[j] > 0 ? 0 : m.in_a_row[j];
         report->change *= factor;
         const uint64_t block = DITHER_CHANGE + 2 * k * refresh_blocks;
         LOWBIT(lowbit_change_codes)(&state, factor, key, block);
-        scale = lowbit_set_scales(p, iterate->step * report->change, fixed, d_padded);
-        LOWBIT(lowbit_refresh)(&state, fixed, shrink, key, block + refresh_blocks);
-        product = LOWBIT(lowbit_dot)(&state, rows + sample_at(&p->samples, t) * d, variant);
+        scale = lowbit_set_scales(p, iterate->step * report->change, &m.constants, d_padded, data);
+        LOWBIT(lowbit_refresh)(&state, &m.constants, key, block + refresh_blocks);
+        LOWBIT(lowbit_products)(&state, rows + sample_at(&p->samples, t) * row_stride, m.unpacked[t & 1], data, m.products);
+        product = m.products[0];
     }
-    memcpy(iterate->codes, z, d * sizeof(CODE));
-    free(memory);
+    for (size_t c = 0; c < outputs; c++)
+        for (size_t j = 0; j < d; j++) codes[c * d + j] = z[c * d_padded + lowbit_position(j, data)];
+    free(m.memory);
     report->saturated = segments ? report->crowding / (double)segments : 0.0;
-    report->beta_saturated = T ? (double)clipped / (double)T : 0.0;
+    report->beta_saturated = T ? (double)clipped / ((double)T * (double)outputs) : 0.0;
     return EPOCH_OK;
-}
-
-static int LOWBIT(lowbit_dispatch)(const epoch_problem *p, const lowbit_iterate *z, const lowbit_control *control,
-                                   lowbit_report *report) {
-    const int clips = z->code_min > -FULL_RANGE - 1 || z->code_max < FULL_RANGE;
-    if (p->x.kind == X_INT8)
-        return clips ? LOWBIT(lowbit_run)(p, z, control, report, SIGNED_DATA | CLIPS)
-                     : LOWBIT(lowbit_run)(p, z, control, report, SIGNED_DATA);
-    return clips ? LOWBIT(lowbit_run)(p, z, control, report, CLIPS) : LOWBIT(lowbit_run)(p, z, control, report, 0);
 }

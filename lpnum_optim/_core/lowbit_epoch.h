@@ -1,16 +1,17 @@
 /* One epoch of a linear model on a low-precision iterate: the O(d) work of every step is integer only.
  *
- * In units of the fine grid (z_step / 2^8), with q the codes of z, x the codes of the data:
+ * In units of the fine grid (z_step / 2^8), with q the codes of z, x the codes of the data, for every output:
  *
- *     beta_q = clip(floor(beta * 2^8 * x_step / z_step + u_t))                 scalar, in float64
- *     step   = sat(r - beta_q * x - h)                                         r = dither byte, 0..255
- *     q      = clip(sat((q << 8) + step) >> 8, code_min, code_max)             the arithmetic shift is the rounding
+ *     beta_q = clip(rint(beta * 2^8 * x_step / z_step + v_t))                  scalar, in float64; -1/2 < v_t < 1/2
+ *     step   = sat(-beta_q * x - h)
+ *     q      = clip(sat((q << 8) + r + step) >> 8, code_min, code_max)         the arithmetic shift is the rounding
  *     h      = sat(floor((D + L * q + 2^16 * random16) / 2^32))                refreshed every K steps
  *     D = rint(step_size * direction * 2^40 / z_step),  L = rint(step_size * l2 * 2^40)
  *
- * For int8 codes sat is saturation to 16 bits and |beta_q| <= 127; for int16 codes the update has 32 bits, cannot
- * overflow, |beta_q| <= 32767 and |h| < 2^23. Refreshing h averages away its rounding and lets L2 follow z;
- * K = floor(1 / (16 * step_size * l2)) within 1..64, so z shrinks by at most 1/16 between two refreshes.
+ * with r = 0..255 the dither byte. For int8 codes sat is saturation to 16 bits and |beta_q| <= 127; for int16 codes the
+ * update has 32 bits, cannot overflow, |beta_q| <= 32767 and |h| < 2^23. Refreshing h averages away its rounding and
+ * lets L2 follow z; K = floor(1 / (16 * step_size * l2)) within 1..64, so z shrinks by at most 1/16 between two
+ * refreshes. Data of 4 bits enter as x = 16 * code with x_step / 16: products with beta_q then use the whole range.
  *
  * Where z_step is multiplied by a factor (lowbit_control.h), the codes are rounded stochastically to the new grid,
  *
@@ -25,20 +26,45 @@
 
 #include <stdlib.h>
 
-enum { LOWBIT_BLOCK = 64, LOWBIT_SHIFT = 8, LOWBIT_MAX_REFRESH = 64 };
+enum {
+    LOWBIT_BLOCK = 64, /* coordinates; rows of 4-bit codes are taken in two of them */
+    LOWBIT_SHIFT = 8,
+    LOWBIT_MAX_REFRESH = 64,
+    LOWBIT_CHUNK = 1024 /* coordinates whose part of a step that does not need beta is prepared at once */
+};
 
-/* Variants compiled separately: data int8 instead of uint8; codes that do not use the whole range of their storage. */
-enum { SIGNED_DATA = 1, CLIPS = 2 };
+/* Variants of a step: data signed; codes that do not use the whole range of their storage; two 4-bit codes to a byte. */
+enum { SIGNED_DATA = 1, CLIPS = 2, PACKED = 4 };
 
-/* What a step needs besides the row and beta. z, base, h have d_padded entries; coordinates from d on stay zero. */
+/* What steps need. z, h have d_padded entries for every output, base one for all; in the padding z and h stay zero. */
 typedef struct {
-    size_t d, d_padded;
-    const uint8_t *end; /* of the matrix */
-    int code_min, code_max;
-    void *z;
+    size_t d, d_padded, outputs;
+    size_t row_bytes;    /* of a row as a step reads it */
+    size_t half;         /* 1 where only the low half of the last byte is a code, else 0 */
+    const uint8_t *end;  /* of the matrix: reads must stay below */
+    const uint8_t *keep; /* masks of the bytes of the last, incomplete 64 bytes of a row */
+    int code_min, code_max, data; /* data: the variant */
+    void *z, *h;
     const uint8_t *base;
-    void *h;
+    int16_t *ready; /* LOWBIT_CHUNK, scratch of a step */
 } lowbit_state;
+
+/* Arguments of one update of the codes of one output. */
+typedef struct {
+    void *z;
+    const void *h;
+    const uint8_t *x, *next, *ahead; /* rows: of this step, of the next one, and one to prefetch */
+    const uint8_t *words;            /* keys of the dither */
+} lowbit_update;
+
+/* Adding it rounds to an integer, which then stands in the low bits. */
+static const double LOWBIT_MAGIC = 0x1.8p52;
+
+static inline int32_t lowbit_low_bits(double shifted) {
+    uint64_t bits;
+    memcpy(&bits, &shifted, 8);
+    return (int32_t)(uint32_t)bits;
+}
 
 static inline int lowbit_refresh_steps(double step_size, double l2) {
     const double steps = 1.0 / (16.0 * step_size * l2); /* inf for l2 = 0 */
@@ -52,27 +78,16 @@ static inline int64_t lowbit_fixed(double value, int bits) {
     return (int64_t)(value > -0x1p52 && value < 0x1p52 ? (value + shift) - shift : value);
 }
 
-/* floor(v) within +-limit; counts what had to be clipped (NaN becomes 0 and counts). */
-static inline int lowbit_beta(double v, int limit, size_t *clipped) {
-    if (!(v >= -limit && v < limit + 1)) {
-        ++*clipped;
-        return v < 0 ? -limit : v > 0 ? limit : 0;
-    }
-    const int q = (int)v;
-    return q - (q > v);
+static COLD double lowbit_clamp(double v, int limit, size_t *clipped) {
+    ++*clipped;
+    return v < 0 ? -limit : v > 0 ? limit : 0; /* NaN becomes 0 */
 }
 
-/* What depends on z_step: value = dot * product of codes; fine units of a coordinate of the step = beta * slope * code. */
-typedef struct {
-    double dot, beta;
-} lowbit_scales;
-
-/* fixed (OUT): D, and zero in the padding. */
-static lowbit_scales lowbit_set_scales(const epoch_problem *p, double z_step, int64_t *restrict fixed,
-                                       size_t d_padded) {
-    const double h_scale = p->step_size / z_step * 0x1p40;
-    for (size_t j = 0; j < d_padded; j++) fixed[j] = j < p->x.d ? lowbit_fixed(p->direction[j] * h_scale, 60) : 0;
-    return (lowbit_scales){p->x.step * z_step, p->step_size * p->x.step / z_step * (1 << LOWBIT_SHIFT)};
+/* LOWBIT_MAGIC - beta_q of beta = -minus_beta; counts what had to be clipped. */
+static ALWAYS_INLINE double lowbit_shifted(double minus_beta, const uint8_t *words, int limit, size_t *clipped) {
+    double v = minus_beta - (dither_uniform(words) - (0.5 - 0x1p-33));
+    if (UNLIKELY(!(v > -0.5 - limit && v < 0.5 + limit))) v = lowbit_clamp(v, limit, clipped);
+    return v + LOWBIT_MAGIC;
 }
 
 /* 16 little-endian random bits, times 2^16. */
@@ -84,15 +99,44 @@ static ALWAYS_INLINE int lowbit_data(uint8_t byte, int variant) { return variant
 
 static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : v; }
 
+/* Where coordinate j is kept: of 128 packed codes the even ones, which are the low halves of 64 bytes, then the odd. */
+static inline size_t lowbit_position(size_t j, int variant) {
+    return variant & PACKED ? j / 128 * 128 + j % 2 * 64 + j % 128 / 2 : j;
+}
+
+/* dst (OUT): d_padded data codes of a packed row in their positions, 16 times as large; zero in the padding. */
+static void lowbit_unpack(uint8_t *restrict dst, const uint8_t *restrict row, size_t d, size_t d_padded) {
+    for (size_t block = 0; block < d_padded; block += 128, row += 64) {
+        const size_t left = d - block < 128 ? d - block : 128, low = (left + 1) / 2, high = left / 2;
+        uint8_t bytes[64] = {0};
+        memcpy(bytes, row, low);
+        for (size_t k = 0; k < 64; k++) dst[block + k] = (uint8_t)(bytes[k] << 4);
+        for (size_t k = 0; k < 64; k++) dst[block + 64 + k] = k < high ? bytes[k] & 0xF0 : 0;
+    }
+}
+
 #include "lowbit_control.h"
+#include "lowbit_state.h"
+#if LPNUM_X86 && LPNUM_LEVEL == 2
+#include "lowbit_step8_avx512.h"
+#include "lowbit_step16_avx512.h"
+#elif LPNUM_X86 && LPNUM_LEVEL == 1
+#include "lowbit_step8_avx2.h"
+#include "lowbit_step16.h"
+#else
 #include "lowbit_step8.h"
 #include "lowbit_step16.h"
+#endif
+
+/* shifted: LOWBIT_MAGIC - beta_q, in a register, because the step waits for it. */
+typedef double (*lowbit_stepper)(const lowbit_state *s, const lowbit_update *u, double shifted);
 
 #define CODE int8_t
 #define FINE int16_t
 #define FINE_MAX 32767
 #define BETA_MAX 127
 #define FULL_RANGE 127
+#define TAKES_PACKED (LPNUM_X86 && LPNUM_LEVEL > 0)
 #define LOWBIT(f) f##8
 #include "lowbit_driver.h"
 #undef CODE
@@ -100,6 +144,7 @@ static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > 
 #undef FINE_MAX
 #undef BETA_MAX
 #undef FULL_RANGE
+#undef TAKES_PACKED
 #undef LOWBIT
 
 #define CODE int16_t
@@ -107,12 +152,13 @@ static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > 
 #define FINE_MAX 8388607
 #define BETA_MAX 32767
 #define FULL_RANGE 32767
+#define TAKES_PACKED 0
 #define LOWBIT(f) f##16
 #include "lowbit_driver.h"
 
 static int lowbit_epoch(const epoch_problem *p, const lowbit_iterate *z, const lowbit_control *control,
                         lowbit_report *report) {
-    return z->wide ? lowbit_dispatch16(p, z, control, report) : lowbit_dispatch8(p, z, control, report);
+    return z->wide ? lowbit_run16(p, z, control, report) : lowbit_run8(p, z, control, report);
 }
 
 #endif /* LPNUM_LOWBIT_EPOCH_H */

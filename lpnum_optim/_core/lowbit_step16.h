@@ -6,20 +6,13 @@
 
 static inline void lowbit_store_h16(int32_t *restrict h, const int32_t *restrict fine) { memcpy(h, fine, 256); }
 
-static int64_t lowbit_dot16(const lowbit_state *s, const uint8_t *restrict x, int variant) {
-    const int16_t *restrict z = (const int16_t *)s->z;
-    int64_t sum = 0;
-    for (size_t j = 0; j < s->d; j++) sum += lowbit_data(x[j], variant) * z[j];
-    return sum;
-}
-
 /* count is the constant 64 for all blocks but the last. */
 static ALWAYS_INLINE int32_t lowbit_block16(int16_t *restrict z, const int32_t *restrict h, const uint8_t *restrict x,
-                                            const uint8_t *restrict next, const uint8_t *restrict dither, int beta,
-                                            int lo, int hi, size_t count, int variant) {
+                                            const uint8_t *restrict next, const uint8_t *restrict dither,
+                                            int minus_beta, int lo, int hi, size_t count, int variant) {
     int32_t sum = 0;
     for (size_t c = 0; c < count; c++) {
-        const int step = dither[c] - beta * lowbit_data(x[c], variant) - h[c];
+        const int step = dither[c] + minus_beta * lowbit_data(x[c], variant) - h[c];
         const int q = lowbit_clip((z[c] * 256 + step) >> LOWBIT_SHIFT, lo, hi);
         z[c] = (int16_t)q;
         sum += lowbit_data(next[c], variant) * q;
@@ -27,24 +20,26 @@ static ALWAYS_INLINE int32_t lowbit_block16(int16_t *restrict z, const int32_t *
     return sum;
 }
 
-static ALWAYS_INLINE int64_t lowbit_step16(const lowbit_state *s, const uint8_t *restrict x,
-                                           const uint8_t *restrict next, const uint8_t *restrict words, int beta,
-                                           int variant) {
-    int16_t *restrict z = (int16_t *)s->z;
-    const int32_t *restrict h = (const int32_t *)s->h;
-    const int lo = s->code_min, hi = s->code_max;
+static ALWAYS_INLINE double lowbit_step16(const lowbit_state *s, const lowbit_update *u, double shifted,
+                                          int variant) {
+    int16_t *restrict z = (int16_t *)u->z;
+    const int32_t *restrict h = (const int32_t *)u->h;
+    const int lo = s->code_min, hi = s->code_max, minus_beta = lowbit_low_bits(shifted);
     int64_t sum = 0;
     uint8_t dither[LOWBIT_BLOCK];
     size_t j = 0;
-    for (; j + LOWBIT_BLOCK <= s->d; j += LOWBIT_BLOCK) {
-        dither_64(dither, s->base + j, words);
-        sum += lowbit_block16(z + j, h + j, x + j, next + j, dither, beta, lo, hi, LOWBIT_BLOCK, variant);
+    for (; j + LOWBIT_BLOCK <= s->row_bytes; j += LOWBIT_BLOCK) {
+        prefetch(u->ahead + j);
+        dither_64(dither, s->base + j, u->words);
+        sum += lowbit_block16(z + j, h + j, u->x + j, u->next + j, dither, minus_beta, lo, hi, LOWBIT_BLOCK, variant);
     }
-    if (j < s->d) {
-        dither_64(dither, s->base + j, words);
-        sum += lowbit_block16(z + j, h + j, x + j, next + j, dither, beta, lo, hi, s->d - j, variant);
+    if (j < s->row_bytes) {
+        prefetch(u->ahead + j);
+        prefetch(u->ahead + s->row_bytes - 1); /* rows need not be aligned */
+        dither_64(dither, s->base + j, u->words);
+        sum += lowbit_block16(z + j, h + j, u->x + j, u->next + j, dither, minus_beta, lo, hi, s->row_bytes - j, variant);
     }
-    return sum;
+    return (double)sum;
 }
 
 #endif /* LPNUM_LOWBIT_STEP16_H */

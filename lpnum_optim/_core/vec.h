@@ -152,21 +152,42 @@ VEC_TYPE(vd, 8, double)
 #endif
 
 /* Lane l plus lane l + half, halving until one is left. */
+#if LPNUM_X86 && LPNUM_LEVEL > 0
+static inline float vec_sum128(__m128 a) {
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
+static inline double vec_sum256(__m256d a) {
+    const __m128d sum = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
+}
 static inline float vf_sum(vf a) {
-    float v[VF_LANES];
-    vf_store(v, a);
-    for (int half = VF_LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) v[l] += v[l + half];
-    return v[0];
+#if LPNUM_LEVEL == 2
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+#else
+    const __m256 half = _mm256_add_ps(a.a, a.b);
+#endif
+    return vec_sum128(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
-
 static inline double vd_sum(vd a) {
-    double v[VD_LANES];
-    vd_store(v, a);
-    for (int half = VD_LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) v[l] += v[l + half];
-    return v[0];
+#if LPNUM_LEVEL == 2
+    return vec_sum256(_mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1)));
+#else
+    return vec_sum256(_mm256_add_pd(a.a, a.b));
+#endif
 }
+#else
+static inline float vf_sum(vf a) {
+    for (int half = VF_LANES / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) a.v[l] += a.v[l + half];
+    return a.v[0];
+}
+static inline double vd_sum(vd a) {
+    for (int half = VD_LANES / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) a.v[l] += a.v[l + half];
+    return a.v[0];
+}
+#endif
 
 static inline size_t x_item_size(int kind) { return kind == X_FLOAT64 ? 8 : kind == X_FLOAT32 ? 4 : 1; }
 

@@ -25,8 +25,9 @@ from benchmarks.accuracy_solvers import GradientNorm, Setting, Solver, one_threa
 from lpnum._core import kernels
 
 GOALS = (1e-6, 1e-10)
-# What HALP-8 promises at the first goal: (rival, how many times its time). A rival is measured in every float type.
-PROMISES = (("SVRG float32", 3.0), ("saga", 5.0), ("lbfgs", 1.0), ("newton-cholesky", 1.0))
+# What HALP-8 promises at the first goal: (rival, how many times its time). Of the float types in which a rival arrives
+# the fastest counts: where float32 SVRG does not arrive, float64 SVRG is the rival.
+PROMISES = (("SVRG float", 3.0), ("saga", 5.0), ("lbfgs", 1.0), ("newton-cholesky", 1.0))
 MEASURED = "HALP-8"
 # A turn shorter than this is repeated: the clock of the processor time and the caches need more.
 TURN_SECONDS = 0.05
@@ -97,7 +98,7 @@ def promises(rows: list[Row]) -> Iterator[Promise]:
     first = [row for row in rows if row.goal == GOALS[0]]
     mine = next(row for row in first if row.solver == MEASURED)
     for rival, at_least in PROMISES:
-        theirs = [row for row in first if row.solver.startswith(rival)]
+        theirs = [row for row in first if row.solver.startswith(rival) and "8-bit" not in row.solver]
         if theirs:
             fastest = min(row.seconds if row.iterations is not None else np.inf for row in theirs)
             yield Promise(mine.task, rival, fastest / mine.seconds if mine.iterations is not None else 0.0, at_least)

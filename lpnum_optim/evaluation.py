@@ -1,6 +1,6 @@
 """One pass over the data: objective, gradient, margins and slopes, all in float64.
 
-The rows are cut into `PARTS` ranges whose sums are added in order, so the bits depend neither on the number of threads
+The rows are cut into up to `PARTS` ranges whose sums are added in order, so the bits depend neither on the number of threads
 (`lpnum.set_num_threads`) nor on their timing.
 """
 
@@ -21,6 +21,8 @@ from .losses import Loss
 Vector = NDArray[np.float64]
 
 PARTS = 8
+# Less than this is not worth a part of its own: each costs some calls of NumPy, which small data would mostly wait for.
+PART_BYTES = 1 << 20
 
 
 class Point(NamedTuple):
@@ -83,7 +85,7 @@ def evaluate_rows(
         Filled in. Without them the losses alone are summed.
     """
     n, count = data.shape[0], len(v)
-    cuts = np.linspace(0, n, min(PARTS, n) + 1).astype(int)
+    cuts = np.linspace(0, n, min(PARTS, n, 1 + data.nbytes // PART_BYTES) + 1).astype(int)
     parts: list[Sums | None] = [None] * (len(cuts) - 1)
 
     def one(start: int, stop: int) -> Sums:

@@ -1,7 +1,7 @@
 """One pass over the data: objective, gradient, margins and slopes, all in float64.
 
-The rows are cut into up to `PARTS` ranges whose sums are added in order, so the bits depend neither on the number of threads
-(`lpnum.set_num_threads`) nor on their timing.
+The rows are cut into up to `PARTS` ranges whose sums are added in order, so the bits depend neither on the number of
+threads (`lpnum.set_num_threads`) nor on their timing.
 """
 
 from __future__ import annotations

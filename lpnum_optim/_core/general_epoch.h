@@ -13,9 +13,9 @@
  *     z_j = Q(y_j)
  *
  * A batch has y_j = (keep_j * z_cj - h_cj) - v_cj, v the sum of (beta / count * g_c) * x_ij in the order of the
- * samples, and the mean of g_c for the intercept. For floats Q is the conversion. For codes, with u_t 32 random bits of the step
- * and output and r_j 16 of the coordinate (dither.h; the keys of step t and output c are those of number t * C + c,
- * the base has 16 bits for every coordinate of an output),
+ * samples, and the mean of g_c for the intercept. For floats Q is the conversion. For codes, with u_t 32 random bits of
+ * the step and output and r_j 16 of the coordinate (dither.h; the keys of step t and output c are those of number
+ * t * C + c, the base has 16 bits for every coordinate of an output),
  *
  *     Q(y) = (rint(clip(y + (u_t - 1/2))) + r_j) >> 16                  general_vec.h
  *

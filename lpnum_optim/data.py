@@ -15,6 +15,9 @@ Vector = NDArray[np.float64]
 # Rows taken at once: the temporary arrays of a pass (margins, losses) stay small, calls stay few.
 BLOCK_BYTES = 1 << 23
 
+# Smaller arrays gain nothing: two huge pages of the usual size.
+HUGE_PAGES_FROM = 1 << 22
+
 
 class DataMatrix(NamedTuple):
     """A matrix of n samples and d features of value ``step * rows[i, j] / columns[j]``.
@@ -145,8 +148,14 @@ def advise_huge_pages(array: NDArray[Any]) -> bool:
     Returns
     -------
     bool
-        Whether the system took the advice.
+        Whether the system took the advice; small arrays are left alone.
+
+    Examples
+    --------
+    >>> from lpnum_optim.data import advise_huge_pages
+    >>> advise_huge_pages(np.zeros(100))
+    False
     """
     from ._core import epochs  # which needs DataMatrix
 
-    return epochs.advise_huge_pages(array)
+    return array.nbytes >= HUGE_PAGES_FROM and epochs.advise_huge_pages(array)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lpnum import LPArray
 
 from ._checks import finite, real, vector
-from .data import DataMatrix
+from .data import DataMatrix, advise_huge_pages
 from .data_kinds import as_data_matrix
 from .data_products import products, squared_norms, weighted_sums
 from .evaluation import Evaluation, Point, evaluate_rows, soft_threshold
@@ -96,6 +96,7 @@ class FiniteSum:
         self.has_intercept = bool(intercept)
         self.X: Any = X
         self.data: DataMatrix = as_data_matrix(X, self.has_intercept)
+        advise_huge_pages(self.data.rows)
         n, d = self.n_samples, self.n_features = self.data.shape
         if np.shape(y) != (n,):
             raise ValueError(

@@ -122,7 +122,7 @@ static void lowbit_unpack(uint8_t *restrict dst, const uint8_t *restrict row, si
 #include "lowbit_step16_avx512.h"
 #elif LPNUM_X86 && LPNUM_LEVEL == 1
 #include "lowbit_step8_avx2.h"
-#include "lowbit_step16.h"
+#include "lowbit_step16_avx2.h"
 #else
 #include "lowbit_step8.h"
 #include "lowbit_step16.h"

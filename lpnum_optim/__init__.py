@@ -10,9 +10,13 @@
 (True, True, 20)
 """
 
+from .bits_needed import BitsNeeded, bits_needed
 from .callbacks import ProgressBar, State, Trace
 from .minimize import METHODS, minimize
 from .problem import FiniteSum, FunctionSum
 from .result import MinimizeResult
 
-__all__ = ["METHODS", "FiniteSum", "FunctionSum", "MinimizeResult", "ProgressBar", "State", "Trace", "minimize"]
+__all__ = [
+    "METHODS", "BitsNeeded", "FiniteSum", "FunctionSum", "MinimizeResult", "ProgressBar", "State", "Trace",
+    "bits_needed", "minimize",
+]  # fmt: skip

@@ -16,6 +16,8 @@ from .sampling import SAMPLINGS, probabilities
 from .steps import Steps
 
 ROUNDINGS = ("stochastic", "nearest-even", "nearest-away", "towards-zero", "towards-positive", "towards-negative")
+# Differences of snapshots that Anderson acceleration remembers: beyond five hardly anything is gained.
+ACCELERATION = 5
 ENGINES = ("auto", "compiled", "readable")
 
 
@@ -38,6 +40,7 @@ class Options:
     batch_size: int
     sampling: str
     dtype: np.dtype[Any]
+    acceleration: int
 
     @property
     def drawn(self) -> int:
@@ -92,7 +95,26 @@ def check(problem: FiniteSum | FunctionSum, method: str, storage: type[Any], **g
         batch_size=batch_size,
         sampling=_sampling(problem, given["sampling"]),
         dtype=_dtype(given["dtype"], method, storage),
+        acceleration=_acceleration(problem, given["acceleration"], method, storage, scale == "auto" and mu is None),
     )
+
+
+def _acceleration(
+    problem: FiniteSum | FunctionSum, given: int | str, method: str, storage: type[Any], automatic_scale: bool
+) -> int:
+    """How many differences of snapshots are combined; by default only where nothing else is the caller's choice."""
+    smooth = problem.l1 == 0
+    if isinstance(given, str):
+        if given != "auto":
+            raise ValueError(f"minimize: acceleration = {given!r}; expected 'auto' or an integer of at least 0")
+        usual = isinstance(problem, FiniteSum) and smooth and storage.centered and automatic_scale
+        return ACCELERATION if usual else 0
+    depth = integer("minimize", "acceleration", given, 0)
+    if depth and method not in ("svrg", "halp"):
+        raise ValueError(f"minimize: acceleration = {depth} combines snapshots, which {method!r} does not take; pass 0")
+    if depth and not smooth:
+        raise ValueError(f"minimize: acceleration = {depth} needs a smooth problem, this one has an L1 penalty; pass 0")
+    return depth
 
 
 def _start(x0: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:

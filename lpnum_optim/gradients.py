@@ -43,6 +43,9 @@ class GradientEstimate(Protocol):
     def take_snapshot(self, point: Point, evaluation: Evaluation) -> None:
         """Start an epoch at a point where the full gradient is known."""
 
+    def start_from(self, start: Point, margins: Vector | None) -> None:
+        """Begin the steps elsewhere than at the snapshot, at a point of these margins."""
+
     def release(self) -> None:
         """Forget the margins and slopes of the snapshot: those of the next one need the memory."""
 
@@ -80,6 +83,10 @@ class Stochastic:
         self.snapshot = point
         self.evaluation: Evaluation | None = evaluation
 
+    def start_from(self, start: Point, margins: Vector | None) -> None:
+        """Accelerated starts are for estimates with a snapshot."""
+        raise NotImplementedError
+
     def release(self) -> None:
         """Forget the margins."""
         self.evaluation = None
@@ -116,10 +123,15 @@ class VarianceReduced:
         """Keep the point and everything the pass over the data gave there."""
         self.snapshot = point
         self.evaluation: Evaluation | None = evaluation
+        self.start, self.start_margins = point, evaluation.margins
+
+    def start_from(self, start: Point, margins: Vector | None) -> None:
+        """Begin the steps elsewhere than at the snapshot, at a point of these margins."""
+        self.start, self.start_margins = start, margins
 
     def release(self) -> None:
         """Forget the margins and slopes."""
-        self.evaluation = None
+        self.evaluation = self.start_margins = None
 
     def __call__(self, samples: NDArray[np.int64], point: Point) -> Point:
         """Grad f_i(w) - grad f_i(snapshot) + full gradient."""
@@ -135,14 +147,15 @@ class VarianceReduced:
     def linear_terms(self, center: Vector | None) -> LinearTerms:
         """Anchors l'(x_i.s, y_i); of the penalty of both gradients remains l2 (w - s) = l2 (center - s) + l2 z."""
         assert self.evaluation is not None
-        margins, slopes, full = self.evaluation.margins, self.evaluation.slopes, self.evaluation.inner
+        margins, slopes, full = self.start_margins, self.evaluation.slopes, self.evaluation.inner
         assert margins is not None
         assert slopes is not None
         s = self.snapshot
         if center is None:
             direction = full.coef - self.problem.l2 * s.coef
-            return LinearTerms(_constant_margins(margins, s.intercept), slopes, direction, full.intercept)
-        # A bit-centered iterate is centered on the snapshot: its margins are known and the penalty term is exactly 0.
+            return LinearTerms(_constant_margins(margins, self.start.intercept), slopes, direction, full.intercept)
+        # A bit-centered iterate is centered on the start, whose margins are known. Where that is the snapshot, the
+        # penalty term is exactly 0.
         direction = full.coef + self.problem.l2 * (center - s.coef)
         return LinearTerms(margins, slopes, direction, full.intercept, centered=True)
 

@@ -126,7 +126,7 @@ class GridControl:
         """Mean of z over the last `mean_runs` runs, as values; None without any."""
         return self.total / self.mean_terms if self.total is not None and self.mean_terms else None
 
-    def add(self, z: NDArray[np.float64]) -> None:
+    def add(self, z: NDArray[Any]) -> None:
         """Count z, as values, into the mean."""
         self.total = z + (0.0 if self.total is None else self.total)
         self.mean_terms += 1

@@ -52,6 +52,12 @@ class IterateStorage(Protocol):
     def change_scale(self, factor: float) -> None:
         """Same values on a grid `factor` times as wide."""
 
+    def relative(self) -> Vector:
+        """The coefficients relative to the center, in units of the columns."""
+
+    def settle(self, control: GridControl) -> None:
+        """Take the mean over the end of an epoch for the value, where there is one."""
+
     def subtract(self, step: Point) -> None:
         """Take a step of the readable loop."""
 
@@ -90,6 +96,13 @@ class FullPrecision:
 
     def change_scale(self, factor: float) -> None:
         """There is no grid."""
+
+    def relative(self) -> Vector:
+        """The array."""
+        return self.array.astype(np.float64)
+
+    def settle(self, control: GridControl) -> None:
+        """The last iterate is the result of an epoch."""
 
     def subtract(self, step: Point) -> None:
         """Take a step."""
@@ -170,6 +183,10 @@ class Quantized:
         z = LPArray(w.codes, w.format, 1.0, rounding=w.rounding, rng=self.rng).rescale(scale=factor)
         self._put(z.codes, self._scale * factor)
 
+    def relative(self) -> Vector:
+        """The codes in units of the columns."""
+        return self.array.codes * self._scale
+
     def _put(self, codes: NDArray[Any], scale: float) -> None:
         w, self._scale = self.array, scale
         self.array = LPArray(codes, w.format, scale * self.columns, w.offset, rounding=w.rounding, rng=self.rng)
@@ -205,7 +222,11 @@ class Quantized:
         if control.change != 1.0:
             self._put(self.array.codes, self._scale * control.change)
         self.intercept = _changed(self.intercept, change)
+        self.settle(control)
         return Report(saturated, range_used, self._at_end())
+
+    def settle(self, control: GridControl) -> None:
+        """A fixed grid holds no mean."""
 
 
 class BitCentered(Quantized):
@@ -221,6 +242,13 @@ class BitCentered(Quantized):
     def center(self) -> Vector | None:
         """The offset."""
         return np.asarray(self.array.offset, dtype=np.float64)
+
+    def settle(self, control: GridControl) -> None:
+        """Where the mean of an epoch's end was taken, move the offset so that the value becomes the mean."""
+        if control.mean is not None:
+            w = self.array
+            offset = self.center + (control.mean - self.relative()) * self.columns
+            self.array = LPArray(w.codes, w.format, w.scale, offset, rounding=w.rounding, rng=self.rng)
 
     def begin_epoch(self, scale: float) -> None:
         """Move the offset to the current values, zero the codes, take the new scale."""

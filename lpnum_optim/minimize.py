@@ -14,6 +14,7 @@ from lpnum.random import CounterRNG
 
 from . import _options as options
 from ._checks import choice
+from .anderson import Anderson
 from .callbacks import Callback, ProgressBar, State, Trace, call_all
 from .evaluation import Evaluation, Point
 from .gradients import GradientEstimate, Stochastic, VarianceReduced
@@ -73,6 +74,7 @@ def minimize(
     callback: Callback | Sequence[Callback] | None = None,
     progress: bool = False,
     engine: str = "auto",
+    acceleration: int | str = "auto",
 ) -> MinimizeResult:
     r"""Minimize a finite sum with a method of the table `METHODS`.
 
@@ -132,6 +134,11 @@ def minimize(
         Both take the same samples. In full precision they agree to rounding; in low precision they converge alike but
         with other codes, because the integer epoch rounds its factor of x_i too and lays out its random bits otherwise.
 
+    acceleration : int or "auto"
+        How many differences of snapshots Anderson acceleration combines to where the steps of an epoch start (see
+        `anderson.Anderson`), 0 for the snapshot itself, which is the textbook's method. "auto": 5 for "halp" with
+        ``scale="auto"`` on a smooth `FiniteSum`, else 0. "svrg" and "halp" take a number.
+
     Returns
     -------
     MinimizeResult
@@ -159,6 +166,7 @@ def minimize(
         problem, method, row.iterate,
         bits=bits, epochs=epochs, step_size=step_size, inner_steps=inner_steps, scale=scale, mu=mu, tol=tol, x0=x0,
         seed=seed, rounding=rounding, engine=engine, batch_size=batch_size, sampling=sampling, dtype=dtype,
+        acceleration=acceleration,
     )  # fmt: skip
     callbacks = options.callbacks(callback)
     bar = ProgressBar(label=f"{method} {o.bits}-bit" if row.iterate.quantized else method) if progress else None
@@ -188,6 +196,7 @@ class _Run:
         self.passes = self.seconds = 0.0
         self.epoch = self.undone = 0
         self.compiled = o.compiled
+        self.anderson = Anderson(problem, o.acceleration) if o.acceleration else None
         self.status, self.message = EPOCHS_EXHAUSTED, ""
         self.steps = Steps(float("nan"))
         self.cumulative: Vector | None = None
@@ -243,6 +252,11 @@ class _Run:
             self.estimate.take_snapshot(self.point, self.evaluation)
             if self.epoch > 0 and self.row.iterate.centered:
                 self.scale = self.rule.start(self._state_in_codes())
+            if self.anderson is not None:
+                start, margins = self.anderson.start(self.point, self.evaluation)
+                self.estimate.start_from(start, margins)
+                if start is not self.point:
+                    self.iterate.move_to(start)
             self.iterate.begin_epoch(self.scale)
             self._inner_steps()
             self._recenter()
@@ -253,6 +267,8 @@ class _Run:
                 self.undone += 1
                 self.iterate.move_to(self.best_point)
                 self._evaluate(self.best_point)
+                if self.anderson is not None:
+                    self.anderson.forget()
             self.seconds += time.perf_counter() - started
             self._keep_best()
             stop = call_all(self.callbacks, self._state())
@@ -311,14 +327,18 @@ class _Run:
                 self.iterate.change_scale(factor)
             self.report = self._readable_run(run)
             control.observe(self.report)
+        self.iterate.settle(control)
         self.report = self.report._replace(saturated=control.saturated)
 
     def _readable_run(self, batches: NDArray[np.int64]) -> Report:
         """The inner loop of every method; with a bit-centered array it is all of HALP between two re-centerings."""
-        iterate = self.iterate
+        iterate, control = self.iterate, self.rule.control
+        averaging = control.averaging
         for samples in batches:
             w = iterate.value()
             iterate.subtract(self.steps.step(w, self.estimate(samples, w)))
+            if averaging:
+                control.add(iterate.relative())
         return iterate.observe()
 
     def _scale_rule(self) -> ScaleRule:

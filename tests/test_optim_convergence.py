@@ -64,7 +64,7 @@ def test_a_fixed_grid_stalls_ten_orders_above(seed_: int) -> None:
 def test_16_bits_cost_nothing_against_full_precision() -> None:
     svrg, halp = (np.array([run(m, 16, seed).n_epochs for seed in SEEDS]) for m in ("svrg", "halp"))
     assert all(run("halp", 16, seed).converged for seed in SEEDS)
-    assert (np.abs(halp - svrg) <= 0.1 * svrg).all()
+    assert (halp <= svrg).all()
 
 
 def test_8_bits_cost_little_against_full_precision() -> None:
@@ -161,7 +161,7 @@ def test_halp_without_rounding_is_svrg(loss: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(METHODS, "exact", Method(VarianceReduced, ExactCentered, ""))
     data = synthetic(3, n=200, d=20)
     problem = FiniteSum(data.X, data.y if loss == "squared" else data.y > 0, loss, 0.1)
-    a, b = (minimize(problem, method, epochs=8) for method in ("exact", "svrg"))
+    a, b = (minimize(problem, method, epochs=8, acceleration=0) for method in ("exact", "svrg"))
     assert np.linalg.norm(a.x - b.x) <= 1e-12 * np.linalg.norm(b.x)
     np.testing.assert_allclose(a.history["grad_norm"], b.history["grad_norm"], rtol=1e-9)
 
@@ -293,4 +293,4 @@ def test_one_coordinate_far_away_does_not_hold_back_the_others(monkeypatch: pyte
     assert halp.converged
     assert halp.n_epochs <= 1.5 * svrg.n_epochs
     monkeypatch.setattr(Automatic, "STUCK", 10**6)
-    assert minimize(problem, "halp", epochs=60).grad_norm > 0.1
+    assert minimize(problem, "halp", epochs=60, acceleration=0).grad_norm > 0.1

@@ -102,7 +102,7 @@ def bits_needed(problem: FiniteSum, rate: float = 0.5) -> BitsNeeded:
     >>> X = lpnum.array(rng.standard_normal((1000, 20)), dtype=lpnum.fixed8)
     >>> needed = bits_needed(FiniteSum(X, rng.standard_normal(1000)))
     >>> needed.bound, needed.measured <= 8
-    (13, True)
+    (12, True)
     """
     if not isinstance(problem, FiniteSum):
         raise TypeError(f"bits_needed: problem is a {type(problem).__name__}; pass a FiniteSum")

@@ -157,7 +157,7 @@ class VarianceReduced:
         # A bit-centered iterate is centered on the start, whose margins are known. Where that is the snapshot, the
         # penalty term is exactly 0.
         direction = full.coef + self.problem.l2 * (center - s.coef)
-        return LinearTerms(margins, slopes, direction, full.intercept, centered=True)
+        return LinearTerms(margins, slopes, direction, full.intercept, centered=self.start is s)
 
     def passes(self, drawn: int) -> float:
         """Full gradient, plus one evaluation a step where the slopes at the snapshot are cached, else two."""

@@ -30,7 +30,7 @@ enum {
     LOWBIT_BLOCK = 64, /* coordinates; rows of 4-bit codes are taken in two of them */
     LOWBIT_SHIFT = 8,
     LOWBIT_MAX_REFRESH = 64,
-    LOWBIT_CHUNK = 1024 /* coordinates whose part of a step that does not need beta is prepared at once */
+    LOWBIT_CHUNK = 1024 /* AVX2: coordinates whose part of a step that does not need beta is prepared at once */
 };
 
 /* Variants of a step: data signed; codes that do not use the whole range of their storage; two 4-bit codes to a byte. */

@@ -3,9 +3,7 @@
  * In 16-bit lanes, the even coordinates in one register, the odd ones in another, so that nothing has to be shuffled:
  * 256 q + r is the byte q above the byte r; signed data are taken as 256 x, the high half of whose product with
  * -256 beta is -beta x; unsigned ones go through a byte multiply-add with (-beta, 0) or (0, -beta). After the shift codes
- * lie within -128..127; only narrower ranges have to be clipped (variant CLIPS).
- *
- * What does not need beta, 256 q + r, is prepared before: the processor does it while the scalar part is under way. */
+ * lie within -128..127; only narrower ranges have to be clipped (variant CLIPS). */
 #ifndef LPNUM_LOWBIT_STEP8_AVX512_H
 #define LPNUM_LOWBIT_STEP8_AVX512_H
 
@@ -18,7 +16,7 @@ static inline void lowbit_store_h8(int16_t *restrict h, const int16_t *restrict 
 
 typedef struct {
     __m512i even, odd; /* factors: -256 beta twice, or (-beta, 0) and (0, -beta) */
-    __m512i low, high, flip, lowest, highest;
+    __m512i whitening, round_key, low, high, flip, lowest, highest;
 } lowbit_lanes8;
 
 typedef struct {
@@ -29,23 +27,11 @@ static ALWAYS_INLINE __m512i lowbit_select8(__m512i mask, __m512i a, __m512i b) 
     return _mm512_ternarylogic_epi64(mask, a, b, 0xCA);
 }
 
-/* ready (OUT): 256 q + r of `count` coordinates. */
-static ALWAYS_INLINE void lowbit_prepare8(int16_t *restrict ready, const int8_t *restrict z,
-                                          const uint8_t *restrict base, const uint8_t *restrict words, size_t count) {
-    const __m512i whitening = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)words));
-    const __m512i round_key = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(words + 16)));
-    const __m512i low = _mm512_set1_epi16(0x00FF);
-    for (size_t j = 0; j < count; j += 64) {
-        const __m512i white = _mm512_xor_si512(_mm512_load_si512((const void *)(base + j)), whitening);
-        const __m512i r = _mm512_aesenc_epi128(white, round_key), q = _mm512_load_si512((const void *)(z + j));
-        _mm512_store_si512((void *)(ready + j), lowbit_select8(low, r, _mm512_slli_epi16(q, 8)));
-        _mm512_store_si512((void *)(ready + j + 32), lowbit_select8(low, _mm512_srli_epi16(r, 8), q));
-    }
-}
-
 /* x (IN): 64 data bytes. */
-static ALWAYS_INLINE void lowbit_block8(int8_t *z, const int16_t *h, const int16_t *ready, __m512i x, __m512i next,
+static ALWAYS_INLINE void lowbit_block8(int8_t *z, const int16_t *h, const uint8_t *base, __m512i x, __m512i next,
                                         const lowbit_lanes8 *k, lowbit_sums8 *sums, int variant) {
+    const __m512i white = _mm512_xor_si512(_mm512_load_si512((const void *)base), k->whitening);
+    const __m512i r = _mm512_aesenc_epi128(white, k->round_key), old = _mm512_load_si512((const void *)z);
     __m512i even, odd; /* -beta * x */
     if (variant & SIGNED_DATA) {
         even = _mm512_mulhi_epi16(_mm512_slli_epi16(x, 8), k->even);
@@ -56,8 +42,8 @@ static ALWAYS_INLINE void lowbit_block8(int8_t *z, const int16_t *h, const int16
     }
     even = _mm512_subs_epi16(even, _mm512_load_si512((const void *)h));
     odd = _mm512_subs_epi16(odd, _mm512_load_si512((const void *)(h + 32)));
-    even = _mm512_adds_epi16(even, _mm512_load_si512((const void *)ready));
-    odd = _mm512_adds_epi16(odd, _mm512_load_si512((const void *)(ready + 32)));
+    even = _mm512_adds_epi16(even, lowbit_select8(k->low, r, _mm512_slli_epi16(old, 8)));
+    odd = _mm512_adds_epi16(odd, lowbit_select8(k->low, _mm512_srli_epi16(r, 8), old));
     __m512i q = lowbit_select8(k->low, _mm512_srli_epi16(even, LOWBIT_SHIFT), odd);
     if (variant & CLIPS) q = _mm512_min_epi8(_mm512_max_epi8(q, k->lowest), k->highest);
     _mm512_store_si512((void *)z, q);
@@ -70,16 +56,16 @@ static ALWAYS_INLINE void lowbit_block8(int8_t *z, const int16_t *h, const int16
 }
 
 /* The 64 coordinates of 64 bytes, or the 128 of 64 packed bytes: low halves, high halves. */
-static ALWAYS_INLINE void lowbit_bytes8(int8_t *z, const int16_t *h, const int16_t *ready, __m512i x, __m512i next,
+static ALWAYS_INLINE void lowbit_bytes8(int8_t *z, const int16_t *h, const uint8_t *base, __m512i x, __m512i next,
                                         const lowbit_lanes8 *k, lowbit_sums8 *sums, int variant) {
     if (variant & PACKED) {
         const __m512i high = _mm512_set1_epi8((char)0xF0);
-        lowbit_block8(z, h, ready, _mm512_and_si512(_mm512_slli_epi16(x, 4), high),
+        lowbit_block8(z, h, base, _mm512_and_si512(_mm512_slli_epi16(x, 4), high),
                       _mm512_and_si512(_mm512_slli_epi16(next, 4), high), k, sums, variant);
-        lowbit_block8(z + 64, h + 64, ready + 64, _mm512_and_si512(x, high), _mm512_and_si512(next, high), k, sums + 1,
+        lowbit_block8(z + 64, h + 64, base + 64, _mm512_and_si512(x, high), _mm512_and_si512(next, high), k, sums + 1,
                       variant);
     } else {
-        lowbit_block8(z, h, ready, x, next, k, sums, variant);
+        lowbit_block8(z, h, base, x, next, k, sums, variant);
     }
 }
 
@@ -92,11 +78,13 @@ static ALWAYS_INLINE double lowbit_lane_sum8(__m512i v) {
 
 static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_update *u, double shifted,
                                           int variant) {
-    const size_t span = variant & PACKED ? 128 : 64, chunk = LOWBIT_CHUNK / span * 64; /* coordinates, bytes */
+    const size_t span = variant & PACKED ? 128 : 64; /* coordinates of 64 bytes */
     const __m512i factor = _mm512_broadcastw_epi16(_mm_castpd_si128(_mm_set_sd(shifted)));
     lowbit_lanes8 k = {
         .even = _mm512_slli_epi16(factor, 8),
         .odd = _mm512_slli_epi16(factor, 8),
+        .whitening = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)u->words)),
+        .round_key = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(u->words + 16))),
         .low = _mm512_set1_epi16(0x00FF),
         .high = _mm512_set1_epi16((short)0xFF00),
         .flip = _mm512_set1_epi8((char)0x80),
@@ -112,27 +100,21 @@ static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_upd
     while (left) {
         lowbit_sums8 sums[2] = {{_mm512_setzero_si512(), _mm512_setzero_si512()},
                                 {_mm512_setzero_si512(), _mm512_setzero_si512()}};
-        size_t part = left < LOWBIT_SUM8 / span * 64 ? left : LOWBIT_SUM8 / span * 64;
-        left -= part;
-        while (part) {
-            const size_t bytes = part < chunk ? part : chunk;
-            const size_t whole = (part > chunk || left ? bytes : bytes - s->half) / 64, rest = bytes - 64 * whole;
-            const int16_t *ready = s->ready;
-            lowbit_prepare8(s->ready, z, base, u->words, (bytes + 63) / 64 * span);
-            for (size_t b = 0; b < whole; b++) {
-                prefetch(ahead);
-                lowbit_bytes8(z, h, ready, _mm512_loadu_si512(x), _mm512_loadu_si512(next), &k, sums, variant);
-                z += span, h += span, ready += span, base += span, x += 64, next += 64, ahead += 64;
-            }
-            if (rest) { /* the end of the row; the codes beyond are zero and stay zero */
-                const __mmask64 mask = ~0ull >> (64 - rest);
-                const __m512i keep = _mm512_loadu_si512(s->keep);
-                prefetch(ahead);
-                prefetch(ahead + rest - 1); /* rows need not be aligned */
-                lowbit_bytes8(z, h, ready, _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, x), keep),
-                              _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, next), keep), &k, sums, variant);
-            }
-            part -= bytes;
+        const size_t bytes = left < LOWBIT_SUM8 / span * 64 ? left : LOWBIT_SUM8 / span * 64;
+        left -= bytes;
+        const size_t whole = (left ? bytes : bytes - s->half) / 64, rest = bytes - 64 * whole;
+        for (size_t b = 0; b < whole; b++) {
+            prefetch(ahead);
+            lowbit_bytes8(z, h, base, _mm512_loadu_si512(x), _mm512_loadu_si512(next), &k, sums, variant);
+            z += span, h += span, base += span, x += 64, next += 64, ahead += 64;
+        }
+        if (rest) { /* the end of the row; the codes beyond are zero and stay zero */
+            const __mmask64 mask = ~0ull >> (64 - rest);
+            const __m512i keep = _mm512_loadu_si512(s->keep);
+            prefetch(ahead);
+            prefetch(ahead + rest - 1); /* rows need not be aligned */
+            lowbit_bytes8(z, h, base, _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, x), keep),
+                          _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, next), keep), &k, sums, variant);
         }
         const __m512i product = _mm512_add_epi32(sums[0].product, sums[1].product);
         total += lowbit_lane_sum8(

@@ -401,6 +401,9 @@ class _Run:
         message = self.message
         if self.undone:
             message += f"; {self.undone} epochs undone because the grid was too coarse"
+        rounded = getattr(getattr(self.problem, "X", None), "format", None)
+        if rounded is not None and self.status in (CONVERGED, EPOCHS_EXHAUSTED) and self.epoch:
+            message += f"; of the problem on X as rounded to {rounded.name or rounded!r} (see problem.quantization_error)"
         return MinimizeResult(
             x=self.problem.at(self.best_point), iterate=self.best_array, fun=self.best_objective,
             grad_norm=self.best_norm, n_epochs=self.epoch, converged=self.status == CONVERGED, status=self.status,

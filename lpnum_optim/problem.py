@@ -17,6 +17,7 @@ from .data_products import products, squared_norms, weighted_sums
 from .evaluation import Evaluation, Point, evaluate_rows, soft_threshold
 from .function_sum import FunctionSum as FunctionSum
 from .losses import get_loss
+from .quantization import QuantizationError, measure
 
 Vector = NDArray[np.float64]
 
@@ -230,6 +231,39 @@ class FiniteSum:
             coef - soft_threshold(coef - t * gradient[..., : self.n_features], t * self.l1)
         ) / t
         return mapping
+
+    def on(self, X: Any) -> FiniteSum:
+        """The same problem (targets, loss, penalties, weights) on other data, such as those before rounding."""
+        y = self.y if self.classes is None else self.labels
+        return FiniteSum(
+            X, y, self.loss.name, self.l2, l1=self.l1, intercept=self.has_intercept, sample_weight=self.weights,
+            huber_delta=self.loss.parameter or 1.35,
+        )  # fmt: skip
+
+    @property
+    def labels(self) -> Vector:
+        """The targets as they were given."""
+        if self.classes is None:
+            return self.y
+        return self.classes[(self.y if self.loss.per_class else self.y > 0).astype(np.intp)]
+
+    def quantization_error(self, X: Any, w: ArrayLike) -> QuantizationError:
+        """How far w is from the optimum of the same problem on the data X before they were rounded.
+
+        Takes up to 200 passes over X.
+
+        Examples
+        --------
+        >>> import lpnum
+        >>> from lpnum_optim import minimize
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.standard_normal((500, 10))
+        >>> problem = FiniteSum(lpnum.array(X, dtype=lpnum.fixed8), X.sum(axis=1) + rng.standard_normal(500))
+        >>> error = problem.quantization_error(X, minimize(problem, tol=1e-9).x)
+        >>> 1e-5 < error.distance < 1e-2, error.excess < 1e-4
+        (True, True)
+        """
+        return measure(self, self.on(X), self._checked(w))
 
     # ---- curvature
 

@@ -12,11 +12,12 @@
 
 from .bits_needed import BitsNeeded, bits_needed
 from .callbacks import ProgressBar, State, Trace
+from .data_kinds import SparseCodes, quantize_sparse
 from .minimize import METHODS, minimize
 from .problem import FiniteSum, FunctionSum
 from .result import MinimizeResult
 
 __all__ = [
-    "METHODS", "BitsNeeded", "FiniteSum", "FunctionSum", "MinimizeResult", "ProgressBar", "State", "Trace",
-    "bits_needed", "minimize",
+    "METHODS", "BitsNeeded", "FiniteSum", "FunctionSum", "MinimizeResult", "ProgressBar", "SparseCodes", "State", "Trace",
+    "bits_needed", "minimize", "quantize_sparse",
 ]  # fmt: skip

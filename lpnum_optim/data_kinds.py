@@ -44,7 +44,7 @@ class SparseCodes(NamedTuple):
     Examples
     --------
     >>> from scipy import sparse
-    >>> from lpnum_optim.data_kinds import quantize_sparse
+    >>> from lpnum_optim import quantize_sparse
     >>> X = quantize_sparse(sparse.csr_array([[0.0, 2.0], [1.0, 0.0]]), "fixed8")
     >>> X.codes.data.tolist(), round(float(X.scale), 6)
     ([127, 64], 0.015748)

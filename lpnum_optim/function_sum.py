@@ -85,7 +85,7 @@ class FunctionSum:
 
     # What the loop of `minimize` asks of a problem; without intercept, penalties and units all this is the identity.
 
-    has_intercept, l2, l1, columns, weights = False, 0.0, 0.0, 1.0, None
+    has_intercept, l2, l1, columns, weights, said_of_data = False, 0.0, 0.0, 1.0, None, ""
 
     def point(self, w: ArrayLike) -> Point:
         """The coordinates of the steps: w."""

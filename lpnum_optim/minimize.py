@@ -129,7 +129,7 @@ def minimize(
     progress : bool
         Show a progress bar on stderr.
     engine : {"auto", "compiled", "readable"}
-        "compiled" runs the steps of a `FiniteSum` in C, for low-precision iterates on 8-bit data in integer arithmetic;
+        "compiled" runs the steps of a `FiniteSum` in C, 8-bit iterates on 8-bit or 4-bit data in integer arithmetic;
         "readable" is the same algorithm on NumPy and `lpnum.LPArray`. "auto" takes the compiled one where it exists.
         Both take the same samples. In full precision they agree to rounding; in low precision they converge alike but
         with other codes, because the integer epoch rounds its factor of x_i too and lays out its random bits otherwise.
@@ -195,7 +195,6 @@ class _Run:
         self.callbacks: list[Callback] = [self.trace, *callbacks]
         self.passes = self.seconds = 0.0
         self.epoch = self.undone = 0
-        self.compiled = o.compiled
         self.anderson = Anderson(problem, o.acceleration) if o.acceleration else None
         self.status, self.message = EPOCHS_EXHAUSTED, ""
         self.steps = Steps(float("nan"))
@@ -311,17 +310,10 @@ class _Run:
         o = self.o
         samples = draw(self.samples, self.problem.n_samples, o.drawn, o.sampling, self.cumulative)
         control = self.rule.control
-        if self.compiled:
+        if o.compiled:
             terms = self.estimate.linear_terms(self.iterate.center)
-            try:
-                self.report = self.iterate.run_compiled(self.problem, terms, self.steps, samples, control)
-                return
-            except NotImplementedError as error:
-                if o.engine == "compiled":
-                    raise ValueError(
-                        f"minimize: engine='compiled' cannot run this ({error}); leave engine='auto'"
-                    ) from None
-                self.compiled = False
+            self.report = self.iterate.run_compiled(self.problem, terms, self.steps, samples, control)
+            return
         for k, run in enumerate(control.split(samples.reshape(-1, o.batch_size))):
             if k > 0 and (factor := control.next_factor()) != 1.0:
                 self.iterate.change_scale(factor)
@@ -401,9 +393,8 @@ class _Run:
         message = self.message
         if self.undone:
             message += f"; {self.undone} epochs undone because the grid was too coarse"
-        rounded = getattr(getattr(self.problem, "X", None), "format", None)
-        if rounded is not None and self.status in (CONVERGED, EPOCHS_EXHAUSTED) and self.epoch:
-            message += f"; of the problem on X as rounded to {rounded.name or rounded!r} (see problem.quantization_error)"
+        if self.epoch and self.status in (CONVERGED, EPOCHS_EXHAUSTED):
+            message += self.problem.said_of_data
         return MinimizeResult(
             x=self.problem.at(self.best_point), iterate=self.best_array, fun=self.best_objective,
             grad_norm=self.best_norm, n_epochs=self.epoch, converged=self.status == CONVERGED, status=self.status,

@@ -39,7 +39,7 @@ class FiniteSum:
     ----------
     X : array of shape (n_samples, n_features)
         Floats; int8, uint8 or int16 (codes of step 1); an `lpnum.LPArray`; a SciPy CSR matrix of floats or 8-bit
-        integers; or `lpnum_optim.data_kinds.SparseCodes`. 8-bit data stay as they are: with one scale, with one scale
+        integers; or `lpnum_optim.SparseCodes`. 8-bit data stay as they are: with one scale, with one scale
         per column (then the coordinates are preconditioned by these), with offsets of columns (if there is an
         intercept). 4-bit LPArrays are packed. `lpnum_optim.data_kinds` has the table.
     y : array of shape (n_samples,)
@@ -53,8 +53,8 @@ class FiniteSum:
         Adds b, which is not penalized. It is the last entry of w (for softmax of each row of w).
     sample_weight : array of shape (n_samples,), optional
         Nonnegative; divided by their mean they are the s_i.
-    huber_delta : float
-        Residuals beyond it count linearly in the Huber loss.
+    huber_delta : float, optional
+        Residuals beyond it count linearly in the Huber loss; by default 1.35.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class FiniteSum:
         l1: float = 0.0,
         intercept: bool = False,
         sample_weight: ArrayLike | None = None,
-        huber_delta: float = 1.35,
+        huber_delta: float | None = None,
     ) -> None:
         self.loss = get_loss(loss, huber_delta)
         self.l2 = real("FiniteSum", "l2", l2, zero=True)
@@ -234,11 +234,12 @@ class FiniteSum:
 
     def on(self, X: Any) -> FiniteSum:
         """The same problem (targets, loss, penalties, weights) on other data, such as those before rounding."""
-        y = self.y if self.classes is None else self.labels
-        return FiniteSum(
-            X, y, self.loss.name, self.l2, l1=self.l1, intercept=self.has_intercept, sample_weight=self.weights,
-            huber_delta=self.loss.parameter or 1.35,
+        other = FiniteSum(
+            X, self.labels, self.loss.name, self.l2, l1=self.l1, intercept=self.has_intercept,
+            huber_delta=self.loss.parameter or None,
         )  # fmt: skip
+        other.weights = self.weights
+        return other
 
     @property
     def labels(self) -> Vector:
@@ -322,6 +323,13 @@ class FiniteSum:
     def kernel_data(self) -> DataMatrix:
         """The data matrix of integer epochs: short codes use the whole range of 8 bits (a copy, made when asked)."""
         return self.data.stretched()
+
+    @property
+    def said_of_data(self) -> str:
+        """What the message of a result says about the data: that those of an LPArray may have been rounded."""
+        if not isinstance(self.X, LPArray):
+            return ""
+        return f"; of the problem on X as rounded to {self.X.format!r} (see problem.quantization_error)"
 
     @property
     def data_nbytes(self) -> int:

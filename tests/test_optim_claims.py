@@ -1,4 +1,4 @@
-"""What the problems promise: 8 bits reach full accuracy with every loss, column scales precondition, memory, rounding."""
+"""What problems promise: full accuracy in 8 bits, preconditioning by column scales, memory, what rounding does."""
 
 from __future__ import annotations
 
@@ -47,13 +47,10 @@ def test_huber_in_8_bits_reaches_1e_10_of_the_start(seed: int) -> None:
 @every_seed
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 def test_column_scales_precondition(seed: int, loss: str) -> None:
-    """Columns spread over 1e3: with one scale 8 bits neither hold the small ones nor converge; with column scales both.
-
-    The comparison without preconditioning keeps the data in float32, so only the metric differs.
-    """
+    """Columns spread over 1e3: HALP in units of the columns converges, on the same values in float32 it does not."""
     X, line, rng = regression(seed, d=20)
     X = X * np.logspace(0, -3, 20)
-    y = line + rng.standard_normal(600)
+    y = line + (1 if loss == "squared" else 10) * rng.standard_normal(600)
     y = y if loss == "squared" else (y > 0).astype(float)
     columns = lpnum.array(X, dtype=lpnum.fixed8, axis=1)
     l2 = 0.0 if loss == "squared" else 1e-9
@@ -72,7 +69,7 @@ def test_rounding_the_data_moves_the_optimum_and_16_bits_or_floats_do_not() -> N
     exact = np.linalg.lstsq(X, y, rcond=None)[0]
     rounded = FiniteSum(lpnum.array(X, dtype=lpnum.fixed8), y)
     r = minimize(rounded, "halp", tol=1e-10)
-    assert "as rounded to fixed8" in r.message
+    assert "as rounded to lpnum.fixed8" in r.message
     error = rounded.quantization_error(X, r.x)
     assert error.distance == pytest.approx(np.linalg.norm(r.x - exact) / np.linalg.norm(exact), rel=1e-3)
     f = rounded.on(X)
@@ -80,7 +77,7 @@ def test_rounding_the_data_moves_the_optimum_and_16_bits_or_floats_do_not() -> N
     assert error.objective == f.objective(r.x)
     assert error.distance > 1e-4
     for data, reached in ((X, 1e-12), (X.astype(np.float32), 1e-6), (lpnum.array(X, dtype=lpnum.fixed16), 1e-4)):
-        r = minimize(FiniteSum(data, y), "halp", tol=1e-10)
+        r = minimize(FiniteSum(data, y), "halp", tol=1e-12)
         assert r.converged
         assert r.iterate.codes.dtype == np.int8
         assert np.linalg.norm(r.x - exact) < reached * np.linalg.norm(exact)

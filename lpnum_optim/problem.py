@@ -322,14 +322,17 @@ class FiniteSum:
     @cached_property
     def kernel_data(self) -> DataMatrix:
         """The data matrix of integer epochs: short codes use the whole range of 8 bits (a copy, made when asked)."""
-        return self.data.stretched()
+        data = self.data.stretched()
+        if data is not self.data:
+            advise_huge_pages(data.rows)
+        return data
 
     @property
     def said_of_data(self) -> str:
         """What the message of a result says about the data: that those of an LPArray may have been rounded."""
         if not isinstance(self.X, LPArray):
             return ""
-        return f"; of the problem on X as rounded to {self.X.format!r} (see problem.quantization_error)"
+        return f"; of the problem on X as stored in {self.X.format!r} (what rounding did: problem.quantization_error)"
 
     @property
     def data_nbytes(self) -> int:

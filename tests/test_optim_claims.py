@@ -69,7 +69,7 @@ def test_rounding_the_data_moves_the_optimum_and_16_bits_or_floats_do_not() -> N
     exact = np.linalg.lstsq(X, y, rcond=None)[0]
     rounded = FiniteSum(lpnum.array(X, dtype=lpnum.fixed8), y)
     r = minimize(rounded, "halp", tol=1e-10)
-    assert "as rounded to lpnum.fixed8" in r.message
+    assert "as stored in lpnum.fixed8" in r.message
     error = rounded.quantization_error(X, r.x)
     assert error.distance == pytest.approx(np.linalg.norm(r.x - exact) / np.linalg.norm(exact), rel=1e-3)
     f = rounded.on(X)

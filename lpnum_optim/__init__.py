@@ -18,6 +18,6 @@ from .problem import FiniteSum, FunctionSum
 from .result import MinimizeResult
 
 __all__ = [
-    "METHODS", "BitsNeeded", "FiniteSum", "FunctionSum", "MinimizeResult", "ProgressBar", "SparseCodes", "State", "Trace",
-    "bits_needed", "minimize", "quantize_sparse",
+    "METHODS", "BitsNeeded", "FiniteSum", "FunctionSum", "MinimizeResult", "ProgressBar", "SparseCodes", "State",
+    "Trace", "bits_needed", "minimize", "quantize_sparse",
 ]  # fmt: skip

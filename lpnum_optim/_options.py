@@ -77,7 +77,7 @@ def check(problem: FiniteSum | FunctionSum, method: str, storage: type[Any], **g
     x0 = given["x0"]
     engine = choice(where, "engine", given["engine"], ENGINES)
     batch_size = integer(where, "batch_size", given["batch_size"], 1, problem.n_samples)
-    steps_per_epoch = max(1, 2 * problem.n_samples // batch_size)
+    steps_per_epoch = max(1, problem.n_samples // batch_size)
     rounding = choice(where, "rounding", given["rounding"], ROUNDINGS)
     return Options(
         bits=bits,

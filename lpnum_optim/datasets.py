@@ -107,7 +107,7 @@ def load_file(path: str | Path, target: str | None = None, *, loss: str = "auto"
         "auto": logistic for two distinct targets, squared otherwise. The logistic loss takes the larger target as +1.
     l2 : float, optional
         Default: L / min(n_samples, 10000) with L the Lipschitz constant, so that the problem is well posed whatever the
-        scaling: an epoch of 2 n steps of 0.5 / L then shrinks the error at least e-fold in the flattest direction.
+        scaling: two epochs of n steps of 0.5 / L then shrink the error at least e-fold in the flattest direction.
 
     Raises
     ------

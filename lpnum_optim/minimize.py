@@ -99,7 +99,7 @@ def minimize(
         alpha; "auto" is 0.5 / L with L = ``problem.lipschitz`` (less for importance sampling and batches), for a
         `FunctionSum` ``problem.probe_lipschitz``.
     inner_steps : int, optional
-        Steps per epoch, by default 2 n_samples / batch_size, for every method.
+        Steps per epoch, by default n_samples / batch_size, for every method.
     scale : float, callable or "auto"
         Distance of neighboring values of a low-precision iterate, or a function of the `State` that returns it, called
         before every epoch of "halp" and once for "lp-sgd" and "lp-svrg". "auto": `scale_rules.Automatic` for "halp";

@@ -1,6 +1,6 @@
 """The claims: which method reaches what on the reference problem, and why.
 
-The problem is `lpnum_optim.datasets.synthetic`: n = 1000, d = 100, condition number about 300, step 0.5 / L, 2 n steps
+The problem is `lpnum_optim.datasets.synthetic`: n = 1000, d = 100, condition number about 300, step 0.5 / L, n steps
 per epoch. Thresholds are those of the project's contract; where a run is random, ten fixed seeds (data, samples and
 rounding) are checked, so nothing here fails by chance on a given machine.
 """
@@ -181,7 +181,7 @@ def test_engines_agree_in_convergence_in_low_precision() -> None:
     for seed in range(4):
         problem = small(seed)
         generic = FunctionSum(problem.n_samples, problem.n_features, problem.sample_gradient, problem.gradient)
-        options: dict[str, Any] = {"tol": 1e-9, "seed": seed, "epochs": 60}
+        options: dict[str, Any] = {"tol": 1e-9, "seed": seed, "inner_steps": 400, "epochs": 60, "acceleration": 0}
         compiled.append(minimize(problem, "halp", engine="compiled", **options).n_epochs)
         readable.append(minimize(problem, "halp", engine="readable", **options).n_epochs)
         if seed < 2:

@@ -75,7 +75,7 @@ class Sums(NamedTuple):
 
 def evaluate_rows(
     data: DataMatrix, loss: Loss, targets: Vector, weights: Vector | None, v: Vector, intercept: Vector,
-    margins: Vector | None = None, slopes: Vector | None = None,
+    margins: Vector | None = None, slopes: Vector | None = None, known: bool = False,
 ) -> Sums:  # fmt: skip
     """One pass over all rows at v (C, d), the coefficients in units of the columns.
 
@@ -83,6 +83,8 @@ def evaluate_rows(
     ----------
     margins, slopes : (n, C) arrays, optional
         Filled in. Without them the losses alone are summed.
+    known : bool
+        The margins are there already, but for the intercept.
     """
     n, count = data.shape[0], len(v)
     cuts = np.linspace(0, n, min(PARTS, n, 1 + data.nbytes // PART_BYTES) + 1).astype(int)
@@ -92,7 +94,7 @@ def evaluate_rows(
         total, slope_sums = 0.0, np.zeros(count)
         sums = np.zeros_like(v) if slopes is not None else v[:0]
         for first, last in data.blocks(start, stop):
-            m = products(data, first, last, v)
+            m = margins[first:last].T.copy() if known and margins is not None else products(data, first, last, v)
             m += intercept[:, None]
             y, w = targets[first:last], None if weights is None else weights[first:last]
             values, p = loss.evaluate(np.ascontiguousarray(m.T) if loss.per_class else m[0], y)
@@ -127,3 +129,15 @@ def soft_threshold(w: Vector, threshold: float | Vector) -> Vector:
     """
     shrunk: Vector = w - np.clip(w, -threshold, threshold)
     return shrunk
+
+
+def all_margins(data: DataMatrix, v: Vector) -> Vector:
+    """``x_i.v`` of all rows, (n, C), without the intercept."""
+    margins = np.empty((data.shape[0], len(v)))
+
+    def some(start: int, stop: int) -> None:
+        for first, last in data.blocks(start, stop):
+            margins[first:last] = products(data, first, last, v).T
+
+    _threads.run(some, _threads.ranges(data.shape[0], data.nbytes * len(v), 64))
+    return margins

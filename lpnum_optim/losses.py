@@ -39,6 +39,8 @@ class Loss:
         Huber: where the parabola ends. Others: 0.
     per_class : bool
         Whether there is one margin per class.
+    second : callable(slopes, parameter) -> array
+        Second derivative, told from the slope; not for losses with one margin per class.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Loss:
     check: Callable[[NDArray[Any], str], tuple[Vector, Vector | None]]
     parameter: float = 0.0
     per_class: bool = False
+    second: Callable[[Vector, float], Vector] = lambda slopes, _: np.ones_like(slopes)
 
     def evaluate(self, margins: Vector, targets: Vector) -> Evaluated:
         """Values and slopes."""
@@ -149,9 +152,19 @@ LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
         Loss("squared", 0, 1.0, squared, numbers),
-        Loss("logistic", 1, 0.25, logistic, two_classes),
+        Loss(
+            "logistic", 1, 0.25, logistic, two_classes, second=lambda slopes, _: np.abs(slopes) * (1 - np.abs(slopes))
+        ),
         Loss("softmax", 2, 0.5, softmax, many_classes, per_class=True),
-        Loss("huber", 3, 1.0, huber, numbers, parameter=1.35),
+        Loss(
+            "huber",
+            3,
+            1.0,
+            huber,
+            numbers,
+            1.35,
+            second=lambda slopes, delta: np.where(np.abs(slopes) < delta, 1.0, 0.0),
+        ),
     )
 }
 

@@ -290,9 +290,10 @@ class _Run:
                 point = self.iterate.value()
         else:
             point = end
-        self._evaluate(point)
+        self._evaluate(point, self.row.gradient is VarianceReduced and point.intercept is not None)
+        self.iterate.intercept = self.point.intercept
 
-    def _evaluate(self, point: Point) -> None:
+    def _evaluate(self, point: Point, fit_intercept: bool = False) -> None:
         """The pass over the data at a new point; a run that has diverged may be anywhere."""
         self.point = point
         self.estimate.release()
@@ -303,7 +304,10 @@ class _Run:
             return
         del self.evaluation
         with np.errstate(over="ignore", invalid="ignore"):
-            self.evaluation = self.problem.evaluate(w)
+            if fit_intercept:
+                self.point, self.evaluation = self.problem.evaluate_with_best_intercept(point)
+            else:
+                self.evaluation = self.problem.evaluate(w)
 
     def _inner_steps(self) -> None:
         """The steps of one epoch: one compiled call, or the readable loop."""

@@ -14,8 +14,9 @@ from ._checks import finite, real, vector
 from .data import DataMatrix, advise_huge_pages
 from .data_kinds import as_data_matrix
 from .data_products import products, squared_norms, weighted_sums
-from .evaluation import Evaluation, Point, evaluate_rows, soft_threshold
+from .evaluation import Evaluation, Point, all_margins, evaluate_rows, soft_threshold
 from .function_sum import FunctionSum as FunctionSum
+from .intercepts import best_shift
 from .losses import get_loss
 from .quantization import QuantizationError, measure
 
@@ -168,10 +169,23 @@ class FiniteSum:
 
     def evaluate(self, w: ArrayLike) -> Evaluation:
         """Objective, gradient, margins x_i.w + b and slopes l'(x_i.w + b, y_i) in one pass, all in float64."""
-        point = self.point(w)
-        shape = (self.n_samples, self.n_outputs)
-        margins, slopes = np.empty(shape), np.empty(shape)
-        losses, sums, slope_sums = self._pass(point, margins, slopes)
+        return self._evaluated(self.point(w), None)
+
+    def evaluate_with_best_intercept(self, point: Point) -> tuple[Point, Evaluation]:
+        """The same at the point with these coefficients and the intercept that fits them best."""
+        if point.intercept is None:
+            return point, self._evaluated(point, None)
+        margins = all_margins(self.data, self._in_columns(point))
+        shift = best_shift(self.loss, margins + point.intercept, self.y, self.weights)
+        b = point.intercept + shift
+        point = Point(point.coef, b - b.mean() if self.loss.per_class else b)
+        return point, self._evaluated(point, margins)
+
+    def _evaluated(self, point: Point, margins: Vector | None) -> Evaluation:
+        """All of a pass; margins without the intercept, if they are known, are overwritten."""
+        shape, known = (self.n_samples, self.n_outputs), margins is not None
+        margins, slopes = np.empty(shape) if margins is None else margins, np.empty(shape)
+        losses, sums, slope_sums = self._pass(point, margins, slopes, known)
         n = self.n_samples
         inner = Point(
             (sums / (n * self.columns)).reshape(self.coef_shape) + self.l2 * point.coef,
@@ -180,7 +194,7 @@ class FiniteSum:
         gradient = self._outer_gradient(inner)
         if not self.loss.per_class:
             margins, slopes = margins[:, 0], slopes[:, 0]
-        residual = gradient if not self.l1 else self._mapping(np.asarray(w, dtype=np.float64), gradient)
+        residual = gradient if not self.l1 else self._mapping(self.at(point), gradient)
         return Evaluation(self._penalized(losses, point), gradient, residual, inner, margins, slopes)
 
     def objective(self, w: ArrayLike) -> float:
@@ -206,10 +220,14 @@ class FiniteSum:
         slope = slope.reshape(-1) * (1.0 if self.weights is None else self.weights[i])
         return Point(np.outer(slope, x).reshape(self.coef_shape), slope if self.has_intercept else None)
 
-    def _pass(self, point: Point, margins: Vector | None = None, slopes: Vector | None = None) -> Any:
-        v = np.ascontiguousarray((point.coef / self.columns).reshape(self.n_outputs, -1))
-        b = np.zeros(self.n_outputs) if point.intercept is None else point.intercept
-        return evaluate_rows(self.data, self.loss, self.y, self.weights, v, b, margins, slopes)
+    def _in_columns(self, point: Point) -> Vector:
+        return np.ascontiguousarray((point.coef / self.columns).reshape(self.n_outputs, -1))
+
+    def _pass(
+        self, point: Point, margins: Vector | None = None, slopes: Vector | None = None, known: bool = False
+    ) -> Any:
+        v, b = self._in_columns(point), np.zeros(self.n_outputs) if point.intercept is None else point.intercept
+        return evaluate_rows(self.data, self.loss, self.y, self.weights, v, b, margins, slopes, known)
 
     def _penalized(self, losses: float, point: Point) -> float:
         w = point.coef.reshape(-1)

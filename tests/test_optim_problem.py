@@ -300,6 +300,22 @@ def test_offsets_of_the_columns_belong_to_the_intercept(loss: str, kind: str) ->
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_intercepts_fitted_to_margins_leave_no_slope(loss: str, weighted: bool) -> None:
+    problem = FiniteSum(X, TARGETS[loss], loss, 0.1, intercept=True, sample_weight=rng.random(40) if weighted else None)
+    w = 0.3 * rng.standard_normal(problem.shape)
+    before = problem.evaluate(w)
+    point, best = problem.evaluate_with_best_intercept(problem.point(w))
+    again = problem.evaluate(problem.at(point))
+    np.testing.assert_array_equal(best.gradient, again.gradient)
+    assert best.objective == again.objective < before.objective
+    np.testing.assert_array_equal(point.coef, problem.point(w).coef)
+    for _ in range(4):  # as at the snapshots of a run: Newton's method goes on where it stopped
+        point, best = problem.evaluate_with_best_intercept(point)
+    assert np.abs(best.gradient[..., -1]).max() < 1e-8
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_the_proximal_mapping_vanishes_where_subgradients_do(loss: str) -> None:
     problem = FiniteSum(X, TARGETS[loss], loss, l1=100.0, intercept=loss == "huber")
     w = np.zeros(problem.shape)

@@ -116,9 +116,12 @@ def _storage(setting: Setting) -> float:
 
 
 def reference_minimum(problem: FiniteSum, steps: int = 50) -> float:
-    """Smallest objective, by Newton's method with halved steps; infinity if the Hessian would be too large."""
+    """Smallest objective, by Newton's method with halved steps; infinity where that is not at hand.
+
+    That is: for softmax, and where the Hessian would be too large.
+    """
     n, d = problem.n_samples, problem.n_features
-    if n * d > 20_000_000 or d > 2000:
+    if problem.loss.per_class or n * d > 20_000_000 or d > 2000:
         return float("inf")
     X = problem.data.values()
     w = np.zeros(d)
@@ -128,6 +131,8 @@ def reference_minimum(problem: FiniteSum, steps: int = 50) -> float:
         if problem.loss.name == "logistic":
             p = 0.5 * (1.0 + np.tanh(0.5 * at.margins))
             weights = p * (1.0 - p)
+        elif problem.loss.name == "huber":
+            weights = (np.abs(at.margins - problem.y) <= problem.loss.parameter).astype(np.float64)
         else:
             weights = np.ones(n)
         hessian = (X.T * weights) @ X / n + problem.l2 * np.eye(d)

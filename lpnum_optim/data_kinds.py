@@ -104,6 +104,8 @@ def quantize_sparse(X: Any, dtype: Any = "fixed8", axis: int | None = None) -> S
 
 def as_data_matrix(X: Any, intercept: bool) -> DataMatrix:
     """X, checked, in the form that the kernels read."""
+    if isinstance(X, DataMatrix):
+        return X
     if isinstance(X, SparseCodes):
         return _with_columns(_from_sparse(X.codes), np.asarray(X.scale, dtype=np.float64))
     if isinstance(X, LPArray):

@@ -5,8 +5,6 @@ Everything comes as 8-bit codes in an `lpnum.LPArray`, quantized once, the same 
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +15,8 @@ from numpy.typing import NDArray
 import lpnum
 from lpnum import LPArray
 
-from ._checks import finite, optional_import
+from ._checks import optional_import
+from .data_files import Table, read_file
 from .problem import FiniteSum
 
 
@@ -103,8 +102,9 @@ def load_file(path: str | Path, target: str | None = None, *, loss: str = "auto"
         ``.npz`` with arrays X and y; ``.csv`` (or ``.tsv``) with a header; anything else is read as LIBSVM text.
     target : str, optional
         CSV: name or 0-based number of the target column (default the last). npz: name of the target array (default y).
-    loss : {"auto", "logistic", "squared"}
-        "auto": logistic for two distinct targets, squared otherwise. The logistic loss takes the larger target as +1.
+    loss : {"auto", "logistic", "softmax", "squared", "huber"}
+        "auto": logistic for two distinct targets; softmax for more words; squared for more numbers. The logistic loss
+        takes the larger target as +1.
     l2 : float, optional
         Default: L / min(n_samples, 10000) with L the Lipschitz constant, so that the problem is well posed whatever the
         scaling: two epochs of n steps of 0.5 / L then shrink the error at least e-fold in the flattest direction.
@@ -115,30 +115,48 @@ def load_file(path: str | Path, target: str | None = None, *, loss: str = "auto"
         The file is missing, does not parse, or holds no usable data; the message names the file and the place.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"load_file: no file {str(path)!r}; expected .npz, .csv or LIBSVM text")
-    X, y = READERS.get(path.suffix.lower(), _read_libsvm)(path, target)
-    where = f"load_file({path.name!r})"
-    if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape:
-        raise ValueError(f"{where}: X has shape {X.shape} and y {y.shape}; expected (n, d) and (n,), not empty")
-    finite(where, "X", X)
-    finite(where, "y", y)
-    classes = np.unique(y)
-    if loss == "auto":
-        loss = "logistic" if len(classes) == 2 else "squared"
-    if loss == "logistic":
-        if len(classes) != 2:
-            raise ValueError(f"{where}: {len(classes)} distinct targets; the logistic loss needs exactly two")
-        y = np.where(y == classes[1], 1.0, -1.0)
-    elif len(classes) == 1:
-        raise ValueError(f"{where}: all {len(y)} targets are {classes[0]:g}; there is nothing to learn")
-    else:
+    table = read_file(path, target, where="load_file")
+    loss, y = choose_loss(table, loss, f"load_file({path.name!r})")
+    if loss in REGRESSION:
         # Targets of unit size: the gradient norms of different data are then comparable; the minimum only scales.
         y = (y - y.mean()) / y.std()
-    data = _as_codes(X)
+    data = _as_codes(table.X)
     if l2 is None:
         l2 = FiniteSum(data, y, loss).lipschitz / min(len(y), 10_000)
     return Dataset(path.stem, data, y, loss, l2, f"{path.name}, {loss} loss")
+
+
+REGRESSION = ("squared", "huber")
+
+
+def choose_loss(table: Table, loss: str, where: str) -> tuple[str, NDArray[np.float64]]:
+    """The loss that suits the targets, and the targets as it wants them: -1 and +1, 0 .. C-1, or numbers."""
+    y = table.y
+    assert y is not None
+    classes = np.unique(y)
+    if len(classes) == 1:
+        value = table.words[0] if table.words else f"{classes[0]:g}"
+        raise ValueError(f"{where}: all {len(y)} targets are {value}; there is nothing to learn")
+    if loss == "auto":
+        loss = "logistic" if len(classes) == 2 else "softmax" if table.words else "squared"
+    if loss == "logistic":
+        if len(classes) != 2:
+            raise ValueError(
+                f"{where}: {len(classes)} distinct targets; the logistic loss needs exactly two, softmax takes more"
+            )
+        return loss, np.where(y == classes[1], 1.0, -1.0)
+    if loss == "softmax":
+        if 2 * len(classes) > len(y):
+            raise ValueError(
+                f"{where}: {len(y)} samples have {len(classes)} different "
+                f"{'words' if table.words else 'numbers'} as targets; these are no classes"
+            )
+        return loss, np.searchsorted(classes, y).astype(np.float64)
+    if table.words:
+        raise ValueError(
+            f"{where}: the targets are words ({', '.join(table.words[:5])}); the {loss} loss needs numbers"
+        )
+    return loss, y
 
 
 def _as_codes(X: NDArray[Any]) -> LPArray:
@@ -148,91 +166,3 @@ def _as_codes(X: NDArray[Any]) -> LPArray:
         fmt = lpnum.ufixed8 if X.dtype == np.uint8 else lpnum.fixed8
         return lpnum.array(X / largest, dtype=fmt, scale=1 / largest)
     return quantize_columns(X)
-
-
-def _read_npz(path: Path, target: str | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            stored = {name: arrays[name] for name in arrays.files}
-    except Exception as error:
-        raise ValueError(f"load_file({path.name!r}): not a readable npz file: {error}") from error
-    name = target or "y"
-    missing = {"X", name} - set(stored)
-    if missing:
-        raise ValueError(
-            f"load_file({path.name!r}): no array {sorted(missing)[0]!r}; the file holds "
-            f"{', '.join(stored) or 'nothing'}. Save it with np.savez(file, X=X, y=y)"
-        )
-    X, y = stored["X"], stored[name]
-    if X.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
-        raise ValueError(f"load_file({path.name!r}): X is {X.dtype} and {name} {y.dtype}; both have to be real numbers")
-    y = y.ravel() if y.size == len(y) else y
-    if (X.dtype.kind == "f" and X.dtype.itemsize < 8) or X.dtype == bool:
-        X = X.astype(np.float64) if X.dtype.kind == "f" else X.astype(np.uint8)
-    return X, y.astype(np.float64)
-
-
-def _read_csv(path: Path, target: str | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    where = f"load_file({path.name!r})"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",") if row]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: not a readable CSV file: {error}") from error
-    if len(rows) < 2:
-        raise ValueError(f"{where}: {len(rows)} lines; expected a header with the column names and data lines below it")
-    header, body = [name.strip() for name in rows[0]], rows[1:]
-    column = _column(where, header, target)
-    values = np.empty((len(body), len(header)))
-    classes: dict[str, int] = {}
-    for r, row in enumerate(body):
-        if len(row) != len(header):
-            raise ValueError(f"{where}: data line {r + 1} has {len(row)} fields, the header {len(header)}")
-        for c, field in enumerate(row):
-            try:
-                values[r, c] = float(field)
-            except ValueError:
-                if c != column:
-                    raise ValueError(
-                        f"{where}: {field!r} in data line {r + 1}, column {header[c]!r} is not a number; "
-                        "encode or drop that column"
-                    ) from None
-                values[r, c] = math.nan
-                classes.setdefault(field.strip(), 0)
-    if classes:  # words as targets: two names of classes
-        names = sorted({row[column].strip() for row in body})
-        if len(names) != 2:
-            raise ValueError(
-                f"{where}: target column {header[column]!r} holds {len(names)} different words; expected two"
-            )
-        values[:, column] = [names.index(row[column].strip()) for row in body]
-    return np.delete(values, column, axis=1), values[:, column].copy()
-
-
-def _column(where: str, header: list[str], target: str | None) -> int:
-    if target is None:
-        return len(header) - 1
-    if target in header:
-        return header.index(target)
-    if target.isdigit() and int(target) < len(header):
-        return int(target)
-    raise ValueError(f"{where}: no column {target!r}; the header has {', '.join(header)}")
-
-
-def _read_libsvm(path: Path, target: str | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    sets = optional_import("sklearn.datasets", "optim", "reading LIBSVM text")
-    try:
-        X, y = sets.load_svmlight_file(str(path))
-    except Exception as error:
-        raise ValueError(
-            f"load_file({path.name!r}): not LIBSVM text ('label index:value ...' on every line): {error}. "
-            "Other formats are told by the ending: .npz, .csv, .tsv"
-        ) from error
-    return X.toarray(), y
-
-
-READERS: dict[str, Callable[[Path, str | None], tuple[NDArray[Any], NDArray[np.float64]]]] = {
-    ".npz": _read_npz,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-}

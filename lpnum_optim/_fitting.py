@@ -1,0 +1,112 @@
+"""Fitting a linear model in the units of its data: scaled features, a start and an end that suit them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._features import prepare
+from ._stopping import HeldOut, SmallGradient
+from .callbacks import Callback
+from .losses import get_loss
+from .minimize import minimize
+from .problem import FiniteSum
+from .result import CONVERGED, MinimizeResult
+
+Vector = NDArray[np.float64]
+
+
+class LinearFit(NamedTuple):
+    """A fitted linear model: margins are ``x @ coef.T + intercept``.
+
+    coef, intercept : (d,) and () for one margin, (C, d) and (C,) for C classes
+    result : of `minimize`, with `x` as it stands for the scaled features
+    relative : norms of the gradient after every epoch, relative to the model without features
+    """
+
+    coef: Vector
+    intercept: Vector
+    result: MinimizeResult
+    relative: Vector
+
+
+def fit_linear(
+    X: Any,
+    y: Vector,
+    loss: str,
+    *,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    intercept: bool = True,
+    weights: Vector | None = None,
+    huber_delta: float = 1.35,
+    data_format: Any = None,
+    method: str = "halp",
+    bits: int = 8,
+    epochs: int = 1000,
+    tol: float = 1e-6,
+    seed: int = 0,
+    start: tuple[Vector, Vector] | None = None,
+    held_out: HeldOut | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
+) -> LinearFit:
+    """Minimize `FiniteSum(X, y, loss, ...)`, features scaled.
+
+    Parameters
+    ----------
+    X : ndarray, LPArray or CSR matrix
+    y : (n,) array
+        Numbers; -1 and +1 for the logistic loss; 0 .. C-1 for softmax.
+    data_format : fixed-point format or None
+        See `_features.prepare`.
+    tol : float
+        See `_stopping.SmallGradient`.
+    start : (coef, intercept), optional
+        Default: zero, and the best intercept for that.
+    held_out : HeldOut, optional
+        Decides when to stop, and which epoch's model is the result.
+    """
+    row = get_loss(loss, huber_delta)
+    prepared = prepare(X, data_format, center=intercept, weights=weights, ridge=l2 / row.curvature)
+    problem = FiniteSum(
+        prepared.data, y, loss, l2, l1=l1, intercept=intercept, sample_weight=weights, huber_delta=huber_delta
+    )
+    constant = null_intercept(loss, y, weights)
+    null = prepared.pack(np.zeros(problem.coef_shape), constant if intercept else None)
+    small = SmallGradient(problem, tol, null, _typical_slope(row.per_class or loss == "logistic", y))
+    every: list[Callback] = [small, *callbacks]
+    if held_out is not None:
+        held_out.model = lambda x: prepared.unpack(x, intercept)
+        every.append(held_out)
+    result = minimize(
+        problem, method, bits=bits, epochs=epochs, seed=seed, progress=progress, callback=every,
+        x0=null if start is None else prepared.pack(start[0], start[1] if intercept else None),
+    )  # fmt: skip
+    if small.reached:
+        result.update(
+            status=CONVERGED, converged=True, success=True,
+            message=f"the gradient norm is {small.relative[-1]:.2g} of that without features; tol = {tol:g}",
+        )  # fmt: skip
+    result["x"] = small.best_x if held_out is None else held_out.best_x
+    return LinearFit(*prepared.unpack(result.x, intercept), result, small.relative)
+
+
+def null_intercept(loss: str, y: Vector, weights: Vector | None) -> Vector:
+    """The best intercept without features: log odds, centered log shares of the classes, the mean or the median."""
+    if loss == "logistic":
+        positive = np.average(y > 0, weights=weights)
+        return np.asarray(np.log(positive) - np.log1p(-positive))
+    if loss == "softmax":
+        shares = np.log(np.bincount(y.astype(np.intp), weights))
+        return shares - shares.mean()
+    if loss == "huber":
+        return np.asarray(np.median(y))
+    return np.asarray(np.average(y, weights=weights))
+
+
+def _typical_slope(classes: bool, y: Vector) -> float:
+    return 1.0 if classes else float(np.sqrt(np.mean(np.square(y))))

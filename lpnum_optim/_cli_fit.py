@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     sub.add_argument("--epochs", type=types.positive, default=1000, help="at most (default: 1000)")
     sub.add_argument(
-        "--tol", type=types.nonnegative, default=1e-6, help="gradient norm relative to that without features (1e-6)"
+        "--tol", type=types.nonnegative, default=1e-7, help="gradient norm relative to that without features (1e-7)"
     )
     sub.add_argument("--seed", type=types.seed, default=0, help="default: 0")
     sub.add_argument("--json", action="store_true", help="print the summary as JSON")

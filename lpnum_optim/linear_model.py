@@ -45,11 +45,11 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
     fit_intercept : bool
     class_weight : dict, "balanced" or None
     max_iter : int
-        Epochs at most. An epoch is a full gradient and twice as many steps as there are samples.
+        Epochs at most. An epoch is a full gradient and twice as many steps as there are samples, at least 10,000.
     tol : float
         Done when the norm of the gradient is `tol` times the norm it has without features (zero coefficients, and the
         best intercept for them). The objective is then within about ``tol**2`` times the condition number of its
-        minimum, relatively: exact to 1e-8 or better with the default.
+        minimum, relatively: below 1e-8 with the default for condition numbers up to 1e6.
     method : {"halp", "svrg", "lp-svrg", "sgd", "lp-sgd"}
         See `lpnum_optim.METHODS`.
     bits : int in 2..16
@@ -122,7 +122,7 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
         fit_intercept: bool = True,
         class_weight: Any = None,
         max_iter: int = 1000,
-        tol: float = 1e-6,
+        tol: float = 1e-7,
         method: str = "halp",
         bits: int = 8,
         data_format: Any = None,
@@ -281,7 +281,7 @@ random_state, verbose, callbacks
         l1_ratio: float = 0.0,
         fit_intercept: bool = True,
         max_iter: int = 1000,
-        tol: float = 1e-6,
+        tol: float = 1e-7,
         method: str = "halp",
         bits: int = 8,
         data_format: Any = None,

@@ -10,9 +10,12 @@ import pytest
 
 import lpnum
 
-# Docstrings whose examples draw.
+# Modules that need what is not installed: pytest imports them for their examples.
+collect_ignore = []
 if importlib.util.find_spec("matplotlib") is None:
-    collect_ignore = ["lpnum/plotting.py", "lpnum/_plot_quantization.py"]
+    collect_ignore += ["lpnum/plotting.py", "lpnum/_plot_quantization.py"]
+if importlib.util.find_spec("sklearn") is None:
+    collect_ignore += ["lpnum_optim/linear_model.py", "lpnum_optim/_estimator.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -262,10 +262,10 @@ class _Run:
             norm = self.evaluation.grad_norm
             self.epoch += 1
             self.passes += self.estimate.passes(o.drawn)
-            if self.rule.finish(norm):
+            if self.rule.finish(self._norm_in_codes()):
                 self.undone += 1
-                self.iterate.move_to(self.best_point)
-                self._evaluate(self.best_point)
+                self.iterate.move_to(self.good_point)
+                self._evaluate(self.good_point)
                 if self.anderson is not None:
                     self.anderson.forget()
             self.seconds += time.perf_counter() - started
@@ -369,14 +369,28 @@ class _Run:
         state, problem = self._state(), self.problem
         columns = problem.columns
         gradient = state.gradient[..., : problem.n_features] * columns
-        return replace(state, x=self.point.coef / columns, gradient=gradient)
+        return replace(state, x=self.point.coef / columns, gradient=gradient, grad_norm=self._norm_in_codes())
+
+    def _norm_in_codes(self) -> float:
+        """Norm of the residual in the units of the codes, which differ from column to column.
+
+        An epoch is judged by it: good steps in these units may lengthen the gradient in those of w.
+        """
+        residual = self.evaluation.residual
+        if np.ndim(self.problem.columns):
+            residual = residual.copy()
+            residual[..., : self.problem.n_features] *= self.problem.columns
+        return float(np.linalg.norm(residual))
 
     def _keep_best(self) -> None:
-        """The best iterate, by its gradient norm, survives whatever follows."""
+        """The best iterate, by its gradient norm, survives what follows; so does where an undone epoch returns to."""
         e = self.evaluation
         if not self.trace.rows or e.grad_norm < self.best_norm:
             self.best_point, self.best_norm, self.best_objective = self.point, e.grad_norm, e.objective
             self.best_array = self.iterate.array.copy()
+        norm = self._norm_in_codes()
+        if not self.trace.rows or norm < self.good_norm:
+            self.good_point, self.good_norm = self.point, norm
 
     def _divergence(self, norm: float) -> str:
         advice = f"step_size = {self.steps.size:.3g}: try a smaller one"

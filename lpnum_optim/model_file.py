@@ -145,7 +145,7 @@ def _flaw(model: LinearModel) -> str:
         return f"{len(coef)} outputs and classes {classes!r:.80} do not go with the {model.loss} loss"
     if classes is not None:
         kinds = {type(c) for c in classes} if isinstance(classes, list) else set()
-        if len(kinds) != 1 or not kinds <= {str, float, int} or len(set(classes)) != len(classes) != outputs:
+        if len(kinds) != 1 or not kinds <= {str, float, int} or not len(set(classes)) == len(classes) == outputs:
             return f"classes must be {outputs} different texts or numbers, not {classes!r:.80}"
     features = model.features
     if features is not None and not (

@@ -82,7 +82,7 @@ def test_standardizing_survives_columns_without_variance() -> None:
         ("a.csv", b"a,b\n", "1 lines; expected a header"),
         ("a.csv", b"a,b,c\n1,2,3\n1,2\n", "data line 2 has 2 fields, the header 3"),
         ("a.csv", b"a,b\nx,1\n3,2\n", "'x' in data line 1, column 'a' is not a number"),
-        ("a.csv", b"a,b\n1,x\n2,y\n3,z\n", "3 different words"),
+        ("a.csv", b"a,b\n1,x\n2,y\n3,z\n", "3 different words as targets; these are no classes"),
         ("a.csv", b"a,b\n1,1\n2,nan\n3,0\n", "y holds 1 NaN"),
         ("a.csv", b"a,b\n1,1\n2,1\n", "all 2 targets are 1"),
         ("a.csv", b"\xff\xfe\x00", "not a readable CSV"),

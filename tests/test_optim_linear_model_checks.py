@@ -15,8 +15,8 @@ from lpnum_optim.linear_model import LPLogisticRegression, LPRidge
 # Checks that fail, and why.
 WEIGHTS = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
 AT_DEFAULT_TOL = (
-    "compares two fits to 1e-7, and the default tol=1e-7 of the gradient norm leaves a larger difference; it passes with "
-    "tol=1e-11 (the slow test below)"
+    "compares two fits to 1e-7, and the default tol=1e-7 of the gradient norm leaves a larger difference; it passes "
+    "with tol=1e-11 (the slow test below)"
 )
 HELD_OUT = "weights of 0 and missing rows give other held-out samples, as in scikit-learn's own early stopping"
 
@@ -45,7 +45,7 @@ def test_the_estimators_pass_the_checks_of_scikit_learn(estimator: Any, check: A
 @parametrize_with_checks(
     [
         LPLogisticRegression(tol=1e-11),
-        LPLogisticRegression(method="svrg", tol=1e-11, fit_intercept=False, C=0.1),
+        LPLogisticRegression(method="svrg", tol=1e-11, data_format="fixed16"),
         LPRidge(early_stopping=True, data_format="fixed16"),
         LPRidge(method="svrg", tol=1e-11, l1_ratio=0.5),
     ],

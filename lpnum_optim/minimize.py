@@ -205,7 +205,7 @@ class _Run:
         self.rule: ScaleRule = Given(1.0)
         self.evaluation: Evaluation = problem.evaluate(o.x0)
         self.report = Report(float("nan"), float("nan"))
-        self.best_norm = float("inf")
+        self.best_norm = self.good_norm = float("inf")
         self._keep_best()
 
     def start(self) -> None:

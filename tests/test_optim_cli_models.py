@@ -95,7 +95,7 @@ def test_two_numbers_are_classes_and_come_back(tmp_path: Path, capsys: pytest.Ca
     codes = rng.integers(0, 200, (80, 5)).astype(np.uint8)
     np.savez(tmp_path / "d.npz", X=codes, digit=np.where(codes[:, 0] > codes[:, 1], 7, 3))
     model = tmp_path / "m.npz"
-    code, stdout, _ = run(capsys, "fit", tmp_path / "d.npz", "--target", "digit", "--out", model)
+    code, stdout, _ = run(capsys, "fit", tmp_path / "d.npz", "--target", "digit", "--out", model, "--l2", 10)
     assert code == 0
     assert "logistic loss" in stdout
     np.savez(tmp_path / "new.npz", X=codes[:10])
@@ -111,7 +111,7 @@ def test_sparse_text_may_leave_out_trailing_zeros(tmp_path: Path, capsys: pytest
              zip(X.tolist(), np.sign(X[:, 0] - 1), strict=True)]  # fmt: skip
     (tmp_path / "train.txt").write_text("\n".join(lines) + "\n")
     (tmp_path / "new.txt").write_text("0 1:3.0\n0 2:1.0\n")
-    assert run(capsys, "fit", tmp_path / "train.txt", "--out", tmp_path / "m.npz")[0] == 0
+    assert run(capsys, "fit", tmp_path / "train.txt", "--out", tmp_path / "m.npz", "--l2", 0.1)[0] == 0
     code, stdout, _ = run(capsys, "predict", tmp_path / "m.npz", tmp_path / "new.txt")
     assert code == 0
     assert stdout.split()[0] == "1"

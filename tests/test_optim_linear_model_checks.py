@@ -14,18 +14,12 @@ from lpnum_optim.linear_model import LPLogisticRegression, LPRidge
 
 # Checks that fail, and why.
 WEIGHTS = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
-AT_DEFAULT_TOL = (
-    "compares two fits to 1e-7, and the default tol=1e-7 of the gradient norm leaves a larger difference; it passes "
-    "with tol=1e-11 (the slow test below)"
-)
 HELD_OUT = "weights of 0 and missing rows give other held-out samples, as in scikit-learn's own early stopping"
 
 
 def expected_failures(estimator: Any) -> dict[str, str]:
     if estimator.early_stopping:
         return dict.fromkeys(WEIGHTS, HELD_OUT)
-    if isinstance(estimator, LPLogisticRegression) and estimator.tol == 1e-7:
-        return dict.fromkeys(WEIGHTS, AT_DEFAULT_TOL)
     return {}
 
 
@@ -35,7 +29,8 @@ ignored = pytest.mark.filterwarnings(
 
 
 @ignored
-@parametrize_with_checks([LPLogisticRegression(), LPRidge()], expected_failed_checks=expected_failures)
+# The checks of weights compare two fits to 1e-7: a gradient of the default tol leaves a larger difference.
+@parametrize_with_checks([LPLogisticRegression(tol=1e-11), LPRidge()], expected_failed_checks=expected_failures)
 def test_the_estimators_pass_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -44,7 +39,6 @@ def test_the_estimators_pass_the_checks_of_scikit_learn(estimator: Any, check: A
 @ignored
 @parametrize_with_checks(
     [
-        LPLogisticRegression(tol=1e-11),
         LPLogisticRegression(method="svrg", tol=1e-11, data_format="fixed16"),
         LPRidge(early_stopping=True, data_format="fixed16"),
         LPRidge(method="svrg", tol=1e-11, l1_ratio=0.5),

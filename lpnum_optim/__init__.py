@@ -11,13 +11,14 @@
 """
 
 from .bits_needed import BitsNeeded, bits_needed
-from .callbacks import ProgressBar, State, Trace
+from .callbacks import Deadline, EarlyStopping, ProgressBar, State, Trace
+from .checkpoint import Checkpoint
 from .data_kinds import SparseCodes, quantize_sparse
 from .minimize import METHODS, minimize
 from .problem import FiniteSum, FunctionSum
 from .result import MinimizeResult
 
 __all__ = [
-    "METHODS", "BitsNeeded", "FiniteSum", "FunctionSum", "MinimizeResult", "ProgressBar", "SparseCodes", "State",
-    "Trace", "bits_needed", "minimize", "quantize_sparse",
+    "METHODS", "BitsNeeded", "Checkpoint", "Deadline", "EarlyStopping", "FiniteSum", "FunctionSum", "MinimizeResult",
+    "ProgressBar", "SparseCodes", "State", "Trace", "bits_needed", "minimize", "quantize_sparse",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .checkpoint import Entry
 from .data_products import products
 from .evaluation import Evaluation, Point
 from .function_sum import FunctionSum
@@ -99,6 +100,27 @@ class Anderson:
             assert one.margins is not None
             result += c * one.margins
         return start, result
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the last snapshot and the differences; arrays that later epochs do not change."""
+        last = None if self.last is None else dict(zip(Difference._fields, self.last, strict=True))
+        return {"last": last, "differences": [one._asdict() for one in self.differences]}
+
+    def restore(self, saved: Entry) -> None:
+        """Take over what `state` gave."""
+        problem = self.problem
+        size = int(np.prod(problem.coef_shape))
+        shape = None
+        if isinstance(problem, FiniteSum):
+            size += problem.n_outputs if problem.has_intercept else 0
+            if self.keep_margins:
+                shape = (problem.n_samples, problem.n_outputs)[: 1 + problem.loss.per_class]
+
+        def arrays(s: Entry, dtype: Any) -> tuple[Vector, Vector, Any]:
+            return s.array("point", (size,)), s.array("gradient", (size,)), s.optional("margins", shape, dtype)
+
+        self.last = None if saved["last"] is None else arrays(saved.entry("last"), np.float64)
+        self.differences = [Difference(*arrays(one, np.float32)) for one in saved.entries("differences", self.depth)]
 
     def _factors(self, gradient: Vector) -> Vector | None:
         """The c of the formula; None without anything to combine."""

@@ -22,6 +22,17 @@ Vector = NDArray[np.float64]
 Problem = FiniteSum | FunctionSum
 
 
+class NotFiniteError(ArithmeticError):
+    """The gradient of a component is NaN or infinite; ends an epoch of the readable loop."""
+
+    def __init__(self, sample: int, point: Point) -> None:
+        super().__init__(sample, point)
+        self.sample, self.point = sample, point
+
+    def __str__(self) -> str:
+        return f"the gradient of component {self.sample} is NaN or infinite"
+
+
 class LinearTerms(NamedTuple):
     """margins, anchors of shape (n,) or (n, C), direction of the shape of the coefficients, for the intercept (C,).
 
@@ -64,6 +75,8 @@ def mean_of_components(problem: Problem, samples: NDArray[np.int64], point: Poin
     coef, intercept = np.zeros(problem.coef_shape), None
     for i in samples.tolist():
         one = problem.component(i, point)
+        if not np.isfinite(one.coef).all():
+            raise NotFiniteError(i, point)
         factor = 1.0 if factors is None else float(factors[i])
         coef += factor * one.coef
         if one.intercept is not None:

@@ -17,6 +17,7 @@ from lpnum import LPArray
 from lpnum.random import CounterRNG
 
 from ._core.epochs import float_epoch, lowbit_epoch
+from .checkpoint import Entry
 from .evaluation import Point
 from .gradients import LinearTerms
 from .grid_control import GridControl, Report
@@ -68,6 +69,12 @@ class IterateStorage(Protocol):
         self, problem: FiniteSum, terms: LinearTerms, steps: Steps, samples: NDArray[np.int64], control: GridControl
     ) -> Report:
         """An epoch in one compiled call, which changes the grid as `control` says and keeps its record."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; a copy."""
+
+    def restore(self, saved: Entry) -> None:
+        """Take over what `state` gave."""
 
 
 class FullPrecision:
@@ -128,6 +135,15 @@ class FullPrecision:
             self.array[...] = z * columns
         self.intercept = _changed(self.intercept, change)
         return self.observe()
+
+    def state(self) -> dict[str, Any]:
+        """The array and the intercept."""
+        return {"array": self.array.copy(), "intercept": None if self.intercept is None else self.intercept.copy()}
+
+    def restore(self, saved: Entry) -> None:
+        """Take over the array and the intercept."""
+        self.array = saved.array("array", self.array.shape, self.array.dtype)
+        self.intercept = saved.optional("intercept", None if self.intercept is None else self.intercept.shape)
 
 
 class Quantized:
@@ -227,6 +243,18 @@ class Quantized:
 
     def settle(self, control: GridControl) -> None:
         """A fixed grid holds no mean."""
+
+    def state(self) -> dict[str, Any]:
+        """Codes, scale, offset and intercept."""
+        intercept = None if self.intercept is None else self.intercept.copy()
+        return {"array": self.array.copy(), "scale": self._scale, "intercept": intercept}
+
+    def restore(self, saved: Entry) -> None:
+        """Take over codes, scale, offset and intercept, and none of the policies."""
+        w, own = saved.codes("array", self.array), self.array
+        self.array = LPArray(w.codes, w.format, w.scale, w.offset, rounding=own.rounding, rng=self.rng)
+        self._scale = saved.real("scale")
+        self.intercept = saved.optional("intercept", None if self.intercept is None else self.intercept.shape)
 
 
 class BitCentered(Quantized):

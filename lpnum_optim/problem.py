@@ -181,6 +181,10 @@ class FiniteSum:
         point = Point(point.coef, b - b.mean() if self.loss.per_class else b)
         return point, self._evaluated(point, margins)
 
+    def evaluate_with_intercept(self, point: Point) -> Evaluation:
+        """What `evaluate_with_best_intercept` gave at a point that it returned, to the bit."""
+        return self._evaluated(point, all_margins(self.data, self._in_columns(point)))
+
     def _evaluated(self, point: Point, margins: Vector | None) -> Evaluation:
         """All of a pass; margins without the intercept, if they are known, are overwritten."""
         shape, known = (self.n_samples, self.n_outputs), margins is not None

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+from .evaluation import Point
 
 CONVERGED, EPOCHS_EXHAUSTED, DIVERGED, STOPPED, INTERRUPTED = range(5)
+
+
+class Best(NamedTuple):
+    """The point with the smallest gradient so far, what is known there, and a copy of the iterate as it is stored."""
+
+    point: Point
+    norm: float
+    objective: float
+    array: Any
 
 
 class MinimizeResult(dict[str, Any]):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import real
+from .checkpoint import Entry
 from .grid_control import GridControl
 
 Vector = NDArray[np.float64]
@@ -38,6 +39,12 @@ class ScaleRule(Protocol):
     def finish(self, grad_norm: float) -> bool:
         """Learn from `control` and the epoch's result; True if the result is so bad that it has to be undone."""
 
+    def state(self) -> dict[str, Any]:
+        """What the rule has learned, between two epochs."""
+
+    def restore(self, saved: Entry) -> None:
+        """Take over what `state` gave."""
+
 
 class Given:
     """The caller's scale: a number, or a function of the callback state called before every epoch."""
@@ -54,6 +61,13 @@ class Given:
         """Nothing to learn."""
         self.control = GridControl()  # fixed grids start only once
         return False
+
+    def state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, saved: Entry) -> None:
+        """Nothing."""
 
 
 def paper_rule(mu: float, bits: int) -> Given:
@@ -114,6 +128,7 @@ class Automatic:
     CROWDED, STUCK, WIDEN = 5e-3, 3, 1.5
     WORSE, RELAX = 4.0, 1.1
     MEAN_RUNS = 8
+    LEARNED = ("ratio", "bound", "best")
 
     def __init__(self, bits: int, step_size: float, inner_steps: int) -> None:
         self.bits, self.largest = bits, 2 ** (bits - 1) - 1
@@ -154,3 +169,12 @@ class Automatic:
             self.ratio = max(self.ratio, self.WIDEN * current)
         self.ratio = min(self.bound, self.ratio)
         return False
+
+    def state(self) -> dict[str, Any]:
+        """The ratio of the next epoch, its bound, and the smallest gradient norm."""
+        return {name: getattr(self, name) for name in self.LEARNED}
+
+    def restore(self, saved: Entry) -> None:
+        """Take over the three numbers."""
+        for name in self.LEARNED:
+            setattr(self, name, saved.real(name))

@@ -21,7 +21,7 @@ from lpnum_optim.datasets import synthetic
 from lpnum_optim.evaluation import Point
 from lpnum_optim.gradients import VarianceReduced
 from lpnum_optim.iterates import BitCentered, FullPrecision
-from lpnum_optim.minimize import Method
+from lpnum_optim.methods import Method
 from lpnum_optim.scale_rules import Automatic
 
 SEEDS = range(10)

@@ -210,7 +210,7 @@ class Deadline:
     Examples
     --------
     >>> from lpnum_optim import FiniteSum, minimize
-    >>> minimize(FiniteSum(np.eye(2), [1.0, 3.0]), "sgd", epochs=10**6, callback=Deadline(0.05)).status
+    >>> minimize(FiniteSum(np.ones((2, 1)), [0.1, 0.7]), "sgd", epochs=10**6, callback=Deadline(0.05)).status
     3
     """
 

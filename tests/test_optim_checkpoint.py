@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import lpnum
+from lpnum._core import kernels
 from lpnum_optim import METHODS, Checkpoint, EarlyStopping, FiniteSum, Trace, minimize
 from lpnum_optim import checkpoint as files
+from lpnum_optim._core import epochs
 
 CLASSES = np.argmax(VALUES[:, :3] + 0.5 * np.random.default_rng(5).standard_normal((90, 3)), axis=1)
 
@@ -47,6 +49,9 @@ PROBLEMS = {
         X, Y > 0, "logistic", l2=0.1, intercept=True, sample_weight=np.arange(1.0, 91.0)
     ),
     "huber, columns": lambda: FiniteSum(lpnum.array(VALUES, dtype=lpnum.fixed8, axis=1), Y, "huber", l2=0.1),
+    "columns with offsets": lambda: FiniteSum(
+        lpnum.array(VALUES + 3.0, dtype=lpnum.fixed8, axis=1, offset=np.full((1, 6), 3.0)), Y, l2=0.1, intercept=True
+    ),
     "elastic net": lambda: FiniteSum(X, Y, l2=0.01, l1=0.1, intercept=True),
     "float32 data": lambda: FiniteSum(VALUES.astype(np.float32), Y, l2=0.01),
     "4-bit data": lambda: FiniteSum(lpnum.array(VALUES, dtype=lpnum.fixed4), Y, l2=0.01),
@@ -104,6 +109,22 @@ def test_any_run_may_end_anywhere(
     how: dict[str, Any] = {"bits": bits, "seed": seed, "batch_size": batch, "inner_steps": steps}
     how["sampling"] = "shuffle" if shuffle else "replacement"
     same(resumed(PROBLEM, method, path, (cut,), 8, **how), minimize(PROBLEM, method, epochs=8, **how))
+
+
+@pytest.mark.parametrize("method", ["lp-svrg", "halp"])
+def test_a_run_may_go_on_at_another_simd_level(method: str, tmp_path: Path) -> None:
+    path, levels = tmp_path / "a.npz", kernels.simd_levels()
+    before = kernels.simd_level(), epochs.simd_level()
+    whole = minimize(PROBLEM, method, epochs=len(levels) + 1)
+    try:
+        for k, level in enumerate(levels, 1):
+            kernels.set_simd_level(level)
+            epochs.set_simd_level(kernels.SIMD_LEVELS.index(level))
+            minimize(PROBLEM, method, epochs=k, checkpoint=path, resume=True)
+    finally:
+        kernels.set_simd_level(kernels.SIMD_LEVELS[before[0]])
+        epochs.set_simd_level(before[1])
+    same(minimize(PROBLEM, method, epochs=len(levels) + 1, resume=path), whole)
 
 
 def test_the_seed_of_fresh_entropy_is_part_of_the_checkpoint(tmp_path: Path) -> None:

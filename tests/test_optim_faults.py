@@ -239,6 +239,32 @@ def test_ctrl_c_in_the_middle_of_an_epoch_saves_the_end_of_the_last_one(tmp_path
     same(minimize(problem(), epochs=12, resume=path, **how), minimize(problem(), epochs=12, **how))
 
 
+@every_method
+@pytest.mark.parametrize("calls", [2, 5, 9])
+def test_ctrl_c_in_the_full_gradient_returns_the_best(method: str, calls: int, tmp_path: Path) -> None:
+    path, counted = tmp_path / "a.npz", [0]
+
+    def full(w: np.ndarray) -> np.ndarray:
+        counted[0] += 1
+        if counted[0] == calls:
+            raise KeyboardInterrupt
+        return PROBLEM.gradient(w)
+
+    problem = FunctionSum(90, 6, PROBLEM.sample_gradient, full, PROBLEM.objective)
+    r = minimize(problem, method, epochs=20, checkpoint=path, inner_steps=30)
+    assert r.status == 4
+    assert r.n_epochs < calls
+    assert r.fun == PROBLEM.objective(r.x)
+    if r.n_epochs:
+        assert files.read(path)["state"]["epoch"] == r.n_epochs
+        assert r.grad_norm == r.history["grad_norm"].min()
+    counted[0] = calls
+    same(
+        minimize(problem, method, epochs=11, inner_steps=30, checkpoint=path, resume=True),
+        minimize(problem, method, epochs=11, inner_steps=30),
+    )
+
+
 CHILD = """
     import sys
     import numpy as np

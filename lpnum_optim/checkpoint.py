@@ -68,6 +68,8 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike):
             raise TypeError(f"Checkpoint: path is a {type(self.path).__name__}; pass the path of a file")
+        if os.fsdecode(self.path).endswith(".safetensors"):
+            raise ValueError(f"Checkpoint: {os.fspath(self.path)!r} would be an npz file; choose another suffix")
         if self.every is not None:
             integer("Checkpoint", "every", self.every, 1)
         if self.seconds is not None:

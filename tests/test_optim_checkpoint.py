@@ -218,6 +218,7 @@ def test_resume_true_begins_where_there_is_nothing_yet(tmp_path: Path) -> None:
         ({"resume": 3}, TypeError, "resume is a int"),
         ({"resume": "none/such.npz"}, FileNotFoundError, "such.npz"),
         ({"checkpoint": 3}, TypeError, "path is a int"),
+        ({"checkpoint": "a.safetensors"}, ValueError, "would be an npz file"),
         ({"checkpoint": "none/such.npz"}, FileNotFoundError, "folder of 'none/such.npz' does not exist"),
     ],
 )

@@ -14,7 +14,7 @@ from scipy import sparse
 
 import lpnum
 from lpnum._core import kernels
-from lpnum_optim import METHODS, Checkpoint, EarlyStopping, FiniteSum, Trace, minimize
+from lpnum_optim import METHODS, Checkpoint, EarlyStopping, FiniteSum, Trace, anderson, minimize
 from lpnum_optim import checkpoint as files
 from lpnum_optim._core import epochs
 
@@ -109,6 +109,16 @@ def test_any_run_may_end_anywhere(
     how: dict[str, Any] = {"bits": bits, "seed": seed, "batch_size": batch, "inner_steps": steps}
     how["sampling"] = "shuffle" if shuffle else "replacement"
     same(resumed(PROBLEM, method, path, (cut,), 8, **how), minimize(PROBLEM, method, epochs=8, **how))
+
+
+def test_accelerated_runs_that_keep_no_margins_go_on_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anderson, "MEMORY_BYTES", 0)
+    for name in ("softmax", "columns with offsets"):
+        problem, path = PROBLEMS[name](), tmp_path / f"{name}.npz"
+        same(resumed(problem, "halp", path, (1, 5), 10), minimize(problem, "halp", epochs=10))
+        assert files.read(path)["state"]["anderson"]["last"]["margins"] is None
 
 
 @pytest.mark.parametrize("method", ["lp-svrg", "halp"])

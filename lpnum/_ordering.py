@@ -33,7 +33,8 @@ def _ranks(fmt: Format, scale: float, offset: float) -> tuple[np.ndarray, np.nda
 
     And back: the values of the first ranks, ascending with NaN last, and the codes of the second ones (padded).
     """
-    values = offset + scale * fmt.code_values
+    with np.errstate(over="ignore", under="ignore"):  # also of codes that do not occur, as decoding does
+        values = offset + scale * fmt.code_values
     distinct, ranks = np.unique(values, return_inverse=True)
     order = np.argsort(values, kind="stable")
     codes = fmt.all_codes()

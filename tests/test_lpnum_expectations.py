@@ -93,3 +93,9 @@ def test_infinities_and_nan_are_joined_as_what_they_are():
 def test_formats_without_a_common_one_are_joined_by_nobody_silently():
     with pytest.raises(TypeError, match=r"np\.concatenate: no format .* convert one with x\.astype\(format\)"):
         np.concatenate([lpnum.ones(2), lpnum.ones(2, lpnum.float8_e4m3fn)])
+
+
+def test_codes_that_do_not_occur_may_lie_beyond_float64() -> None:
+    fmt = lpnum.minifloat(5, 1, -987, "fn", signed=False)
+    x = lpnum.LPArray(np.zeros(1, np.uint8), fmt, scale=64.0)
+    assert np.unique(x).tolist() == [0.0]

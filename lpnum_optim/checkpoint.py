@@ -112,7 +112,7 @@ class Saver:
         self._refuse_other_files()
         self.written, self.time = epoch, time.monotonic()
         self.last: tuple[int, Any] | None = None
-        self.failures, self.reason, self.failed = 0, "", False
+        self.failures, self.reason, self.failed, self.whole = 0, "", False, True
 
     def _refuse_other_files(self) -> None:
         if not self.path.resolve().parent.is_dir():
@@ -135,16 +135,16 @@ class Saver:
 
     def close(self) -> None:
         """Write the last state if it is not in the file."""
-        if self.last is not None and (self.last[0] != self.written or self.failed):
+        if self.last is not None and (self.last[0] != self.written or not self.whole):
             self._write()
 
     def _write(self) -> None:
         assert self.last is not None
         epoch, state = self.last
-        self.written, self.time = epoch, time.monotonic()
+        self.written, self.time, self.whole = epoch, time.monotonic(), False  # a Ctrl-C may come at any time
         try:
             write(self.path, {**self.header, "state": state})
-            self.failed = False
+            self.failed, self.whole = False, True
         except OSError as error:
             self.failures, self.reason = self.failures + 1, f"{error}"
             again, self.failed = self.failed, True

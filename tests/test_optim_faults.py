@@ -214,7 +214,7 @@ def test_ctrl_c_while_writing_leaves_the_older_file_and_returns_the_best(
     assert r.status == 4
     assert r.n_epochs == 3
     assert r.grad_norm == r.history["grad_norm"].min()
-    assert files.read(path)["state"]["epoch"] in (2, 3)
+    assert files.read(path)["state"]["epoch"] == 3  # written again after the interrupt
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
     same(minimize(PROBLEM, epochs=7, resume=path), minimize(PROBLEM, epochs=7))
 

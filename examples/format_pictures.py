@@ -1,20 +1,16 @@
-"""Draw the pictures of docs/formats.md: ``python examples/format_pictures.py [FOLDER]`` (default: docs/images)."""
+"""Draw the pictures of docs/formats.md: ``python examples/format_pictures.py [--out FOLDER]``."""
 
 from __future__ import annotations
 
-import io
-import sys
-from pathlib import Path
 from typing import Any
 
+import _picture
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image  # matplotlib brings it
 
 import lpnum
 from lpnum import plotting
-
-ROOT = Path(__file__).resolve().parent.parent
+from lpnum._figures import GRAY, NORMAL, SUBNORMAL
 
 
 def number_lines() -> Figure:
@@ -42,18 +38,18 @@ def rounding_modes() -> Figure:
     axes: Any = figure.subplots(2, 3, sharex=True, sharey=True)
     x = np.linspace(-2.6, 2.6, 2601)
     for ax, mode in zip(axes.ravel(), lpnum.rounding.ROUNDING_MODES, strict=True):
-        ax.axline((0, 0), slope=1, color=plotting.GRAY, linewidth=0.8)
+        ax.axline((0, 0), slope=1, color=GRAY, linewidth=0.8)
         y = lpnum.round_to(x, lpnum.fixed8, rounding=mode, rng=0)
         if mode == "stochastic":
-            ax.plot(x, y, ".", color=plotting.NORMAL, markersize=1.2, rasterized=True)
+            ax.plot(x, y, ".", color=NORMAL, markersize=1.2, rasterized=True)
             mean = np.mean([lpnum.round_to(x, lpnum.fixed8, rounding=mode, rng=k) for k in range(400)], axis=0)
-            ax.plot(x, mean, color=plotting.SUBNORMAL, linewidth=1.2)
-            ax.text(-2.5, 1.9, "one draw; mean of 400", fontsize=8.5, color=plotting.SUBNORMAL)
+            ax.plot(x, mean, color=SUBNORMAL, linewidth=1.2)
+            ax.text(-2.5, 1.9, "one draw; mean of 400", fontsize=8.5, color=SUBNORMAL)
         else:
-            ax.plot(x, np.where(np.append(np.diff(y) != 0, False), np.nan, y), color=plotting.NORMAL, linewidth=1.8)
+            ax.plot(x, np.where(np.append(np.diff(y) != 0, False), np.nan, y), color=NORMAL, linewidth=1.8)
         ties = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
         if mode != "stochastic":
-            ax.plot(ties, lpnum.round_to(ties, lpnum.fixed8, rounding=mode), "o", color=plotting.SUBNORMAL, ms=4)
+            ax.plot(ties, lpnum.round_to(ties, lpnum.fixed8, rounding=mode), "o", color=SUBNORMAL, ms=4)
         ax.set_title(mode, fontsize=10)
         ax.set_xticks(range(-2, 3))
         ax.set_yticks(range(-3, 4))
@@ -63,19 +59,12 @@ def rounding_modes() -> Figure:
     return figure
 
 
-def main(folder: Path) -> list[Path]:
+def main() -> None:
     """Draw all pictures into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    options = _picture.parser(__doc__, _picture.IMAGES).parse_args()
     for draw in (number_lines, rounding_errors, rounding_modes):
-        written.append(folder / f"{draw.__name__}.png")
-        buffer = io.BytesIO()
-        draw().savefig(buffer, dpi=90)
-        # a palette of 64 colors is enough, and keeps the files small
-        Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(written[-1], optimize=True)
-    return written
+        _picture.save(draw(), options.out / f"{draw.__name__}.png")
 
 
 if __name__ == "__main__":
-    for file in main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"):
-        print(f"{file}: {file.stat().st_size} bytes")
+    main()

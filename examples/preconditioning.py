@@ -1,4 +1,4 @@
-"""Draw what one scale per column does for ill-conditioned data: ``python examples/preconditioning.py [FILE.png]``.
+"""Draw what one scale per column does for ill-conditioned data: ``python examples/preconditioning.py [--out FILE]``.
 
 The standard deviations of the columns spread over 1,000. As float32 data the problem has a condition number of
 1e6 and more: the step follows from the largest columns, so that the coefficients of the small ones hardly move, in
@@ -8,16 +8,14 @@ coordinates are in the units of the columns, a diagonal preconditioner that cost
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import _picture
 import numpy as np
+from matplotlib.figure import Figure
 
 import lpnum
 from lpnum_optim import FiniteSum, MinimizeResult, minimize
 
 EPOCHS = 25
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def problems(n: int = 2000, d: int = 40, spread: float = 1e3, seed: int = 0) -> tuple[FiniteSum, FiniteSum]:
@@ -42,25 +40,28 @@ def runs() -> dict[str, MinimizeResult]:
     }
 
 
-def main(path: Path) -> None:
-    """Draw the gap of the objective over the epochs."""
-    from matplotlib.figure import Figure
-
-    results = runs()
+def draw(results: dict[str, MinimizeResult]) -> Figure:
+    """The gap of the objective over the epochs."""
     best = min(r.fun for r in results.values())
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
     for name, r in results.items():
         gap = (r.history["objective"] - best) / (r.history["objective"][0] - best)
-        ax.semilogy(np.maximum(gap, 1e-16), marker=".", label=name)
+        style = "--" if name.startswith("SVRG") else "-"
+        ax.semilogy(np.maximum(gap, 1e-16), style, marker=".", zorder=3 if style == "--" else 2, label=name)
         print(f"{name:<30} gap {gap[-1]:.1e}, gradient {r.history['grad_norm'][-1] / r.history['grad_norm'][0]:.1e}")
     ax.set_xlabel("epochs")
     ax.set_ylabel("objective above the minimum, relative to the start")
     ax.grid(True, alpha=0.3)
     ax.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return figure
+
+
+def main() -> None:
+    """Run all, and draw."""
+    options = _picture.parser(__doc__, _picture.IMAGES / "preconditioning.png").parse_args()
+    _picture.save(draw(runs()), options.out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images" / "preconditioning.png")
+    main()

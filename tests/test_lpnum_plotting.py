@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +13,6 @@ from lpnum.rounding import ROUNDING_MODES
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 matplotlib.use("Agg")
 
-ROOT = Path(__file__).resolve().parent.parent
 NAMED = lpnum.formats.named()
 SMALL = [name for name, fmt in NAMED.items() if fmt.bits <= 8]
 
@@ -295,23 +289,3 @@ def test_degenerate_data_has_a_picture(values: np.ndarray) -> None:
 def test_quantization_needs_values_of_the_shape_of_the_array() -> None:
     with pytest.raises(ValueError, match=r"shape \(3,\), but x has shape \(2,\)"):
         lpnum.plotting.quantization([1, 2, 3], lpnum.ones(2))
-
-
-# ---- the pictures of the documents -----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_example_draws_the_pictures_of_the_page_on_formats(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "format_pictures.py"), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
-    shown = set(re.findall(r"\]\(images/(\w+\.png)\)", (ROOT / "docs" / "formats.md").read_text()))
-    drawn_now = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert set(drawn_now) == shown == {path.name for path in (ROOT / "docs" / "images").glob("*.png")}
-    assert max(drawn_now.values()) < 60_000

@@ -150,7 +150,7 @@ def minimize(
     )  # fmt: skip
     callbacks = options.callbacks(callback)
     bar = ProgressBar(label=f"{method} {o.bits}-bit" if row.iterate.quantized else method) if progress else None
-    run = Run(problem, method, row, o, [*callbacks, *([bar] if bar else [])])
+    run = _run_type(problem)(problem, method, row, o, [*callbacks, *([bar] if bar else [])])
     run.saver = resuming.saver(run, wanted)
     try:
         if saved is None:
@@ -171,3 +171,12 @@ def minimize(
         if bar:
             bar.close()
     return run.result()
+
+
+def _run_type(problem: FiniteSum | FunctionSum) -> type[Run]:
+    """A problem whose rows are chunks of a Dask array runs the steps of an epoch where these are."""
+    if isinstance(problem, FiniteSum) and problem.is_chunked:
+        from ._chunked_run import ChunkedRun
+
+        return ChunkedRun
+    return Run

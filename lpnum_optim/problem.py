@@ -80,6 +80,16 @@ class FiniteSum:
     (3, 4)
     """
 
+    is_chunked = False
+
+    def __new__(cls, X: Any = None, *_: Any, **__: Any) -> FiniteSum:
+        """Of a Dask array: `distributed.ChunkedSum`."""
+        if cls is FiniteSum and hasattr(X, "__dask_graph__"):
+            from .distributed import ChunkedSum
+
+            return object.__new__(ChunkedSum)
+        return object.__new__(cls)
+
     def __init__(
         self,
         X: ArrayLike | LPArray | Any,

@@ -21,6 +21,7 @@ from .diagnosis import divergence
 from .evaluation import Evaluation, Point
 from .gradients import GradientEstimate, NotFiniteError, VarianceReduced
 from .grid_control import Report
+from .inner_loop import run_steps
 from .iterates import FullPrecision, IterateStorage
 from .methods import Method
 from .result import CONVERGED, DIVERGED, EPOCHS_EXHAUSTED, INTERRUPTED, STOPPED, Best, MinimizeResult
@@ -42,6 +43,8 @@ CALIBRATION_EPOCHS, CALIBRATION_MARGIN = 5, 1.25
 
 class Run:
     """One minimization: the loop and its bookkeeping. `resume` says what of it is the state."""
+
+    UNDONE = "the grid was too coarse"
 
     def __init__(self, problem: Any, method: str, row: Method, o: options.Options, callbacks: list[Callback]) -> None:
         self.problem, self.method, self.row, self.o = problem, method, row, o
@@ -179,32 +182,12 @@ class Run:
                 self.evaluation = self.problem.evaluate(w)
 
     def _inner_steps(self) -> None:
-        """The steps of one epoch: one compiled call, or the readable loop."""
+        """The steps of one epoch."""
         o = self.o
         samples = draw(self.samples, self.problem.n_samples, o.drawn, o.sampling, self.cumulative)
-        control = self.rule.control
-        if o.compiled:
-            terms = self.estimate.linear_terms(self.iterate.center)
-            self.report = self.iterate.run_compiled(self.problem, terms, self.steps, samples, control)
-            return
-        for k, run in enumerate(control.split(samples.reshape(-1, o.batch_size))):
-            if k > 0 and (factor := control.next_factor()) != 1.0:
-                self.iterate.change_scale(factor)
-            self.report = self._readable_run(run)
-            control.observe(self.report)
-        self.iterate.settle(control)
-        self.report = self.report._replace(saturated=control.saturated)
-
-    def _readable_run(self, batches: NDArray[np.int64]) -> Report:
-        """The inner loop of every method; with a bit-centered array it is all of HALP between two re-centerings."""
-        iterate, control = self.iterate, self.rule.control
-        averaging = control.averaging
-        for samples in batches:
-            w = iterate.value()
-            iterate.subtract(self.steps.step(w, self.estimate(samples, w)))
-            if averaging:
-                control.add(iterate.relative())
-        return iterate.observe()
+        self.report = run_steps(
+            self.problem, self.iterate, self.estimate, self.steps, samples, self.rule.control, o.compiled
+        )
 
     def scale_rule(self) -> ScaleRule:
         """The rule that the options ask for; for a fixed grid it may take a run in full precision."""
@@ -296,7 +279,7 @@ class Run:
         """The best iterate and the history."""
         message = self.message
         if self.undone:
-            message += f"; {self.undone} epochs undone because the grid was too coarse"
+            message += f"; {self.undone} epochs undone because {self.UNDONE}"
         if self.epoch and self.status in (CONVERGED, EPOCHS_EXHAUSTED):
             message += self.problem.said_of_data
         if self.saver:

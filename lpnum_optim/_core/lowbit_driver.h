@@ -2,31 +2,6 @@
  * TAKES_PACKED and LOWBIT). LOWBIT(lowbit_step) does one update of the codes of an output and returns the exact product
  * of the next row with the new codes. */
 
-#define STEP(variant)                                                                                   \
-    static double LOWBIT(lowbit_step_##variant##_)(const lowbit_state *s, const lowbit_update *u,       \
-                                               double shifted) {                                        \
-        return LOWBIT(lowbit_step)(s, u, shifted, variant);                                             \
-    }
-STEP(0)
-STEP(1)
-STEP(2)
-STEP(3)
-#if TAKES_PACKED
-STEP(4)
-STEP(5)
-STEP(6)
-STEP(7)
-#endif
-#undef STEP
-
-/* By variant: SIGNED_DATA, CLIPS, PACKED. */
-static const lowbit_stepper LOWBIT(lowbit_steps)[8] = {
-    LOWBIT(lowbit_step_0_), LOWBIT(lowbit_step_1_), LOWBIT(lowbit_step_2_), LOWBIT(lowbit_step_3_),
-#if TAKES_PACKED
-    LOWBIT(lowbit_step_4_), LOWBIT(lowbit_step_5_), LOWBIT(lowbit_step_6_), LOWBIT(lowbit_step_7_),
-#endif
-};
-
 /* One block of LOWBIT(lowbit_refresh). */
 static ALWAYS_INLINE void LOWBIT(lowbit_fine)(FINE *restrict fine, const int64_t *restrict fixed,
                                               const CODE *restrict z, const int64_t *restrict decay,
@@ -160,6 +135,84 @@ static void LOWBIT(lowbit_take)(const epoch_problem *p, const lowbit_state *s, s
     }
 }
 
+/* Steps from at->t to until, whose random words are in m->words; m->products: of row at->t, then of the row at until.
+ * variant (of the step; s->data is that of the matrix) and several (outputs) are constants at every call. */
+static ALWAYS_INLINE void LOWBIT(lowbit_walk)(const epoch_problem *problem, const lowbit_state *s, lowbit_memory *m,
+                                              lowbit_scales scale, lowbit_place *at, size_t until, int variant,
+                                              int several) {
+    epoch_problem own = *problem; /* in registers: the codes, being bytes, could alias anything in memory */
+    if (!several) own.outputs = 1;
+    const epoch_problem *const p = &own;
+    const lowbit_state state = *s;
+    const int unpacks = (state.data & PACKED) && !TAKES_PACKED;
+    const uint8_t *const rows = (const uint8_t *)p->x.data, *x = at->x, *next = x;
+    const size_t T = p->samples.count, stride = m->row_stride, ahead = prefetch_distance(stride);
+    size_t clipped = 0;
+    double product = m->products[0]; /* of one output, in a register */
+    lowbit_update u = {.words = m->words};
+    for (size_t t = at->t; t < until; t++, x = next) {
+        const size_t i = sample_at(&p->samples, t), following = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
+        const size_t later = t + ahead < T ? sample_at(&p->samples, t + ahead) : following;
+        next = rows + following * stride;
+        if (unpacks) {
+            lowbit_unpack(m->unpacked[(t + 1) & 1], next, state.d, state.d_padded);
+            next = m->unpacked[(t + 1) & 1];
+        }
+        prefetch_sample(p, later);
+        u.z = state.z, u.h = state.h, u.x = x, u.next = next, u.ahead = rows + later * stride;
+        if (several) {
+            LOWBIT(lowbit_take)(p, &state, i, &scale, at->step, &u, m->products, m->margins, &clipped);
+        } else {
+            const double g = loss_difference(p, i, scale.dot * product);
+            const double shifted = lowbit_shifted(g * -scale.beta, u.words, BETA_MAX, &clipped);
+            product = LOWBIT(lowbit_step)(&state, &u, shifted, variant);
+            u.words += STEP_WORDS;
+        }
+    }
+    if (!several) m->products[0] = product;
+    at->x = x, at->t = until, at->clipped += clipped;
+}
+
+#define VARIANT(variant)                                                                                        \
+    static double LOWBIT(lowbit_step_##variant##_)(const lowbit_state *s, const lowbit_update *u,               \
+                                                   double shifted) {                                            \
+        return LOWBIT(lowbit_step)(s, u, shifted, variant);                                                     \
+    }                                                                                                           \
+    static void LOWBIT(lowbit_walk_##variant##_)(const epoch_problem *p, const lowbit_state *s, lowbit_memory *m, \
+                                                 lowbit_scales scale, lowbit_place *at, size_t until) {         \
+        LOWBIT(lowbit_walk)(p, s, m, scale, at, until, variant, 0);                                             \
+    }
+VARIANT(0)
+VARIANT(1)
+VARIANT(2)
+VARIANT(3)
+#if TAKES_PACKED
+VARIANT(4)
+VARIANT(5)
+VARIANT(6)
+VARIANT(7)
+#endif
+#undef VARIANT
+
+static void LOWBIT(lowbit_walk_several)(const epoch_problem *p, const lowbit_state *s, lowbit_memory *m,
+                                        lowbit_scales scale, lowbit_place *at, size_t until) {
+    LOWBIT(lowbit_walk)(p, s, m, scale, at, until, 0, 1);
+}
+
+/* By variant: SIGNED_DATA, CLIPS, PACKED. One output is walked with its steps inlined, several call them. */
+static const lowbit_stepper LOWBIT(lowbit_steps)[8] = {
+    LOWBIT(lowbit_step_0_), LOWBIT(lowbit_step_1_), LOWBIT(lowbit_step_2_), LOWBIT(lowbit_step_3_),
+#if TAKES_PACKED
+    LOWBIT(lowbit_step_4_), LOWBIT(lowbit_step_5_), LOWBIT(lowbit_step_6_), LOWBIT(lowbit_step_7_),
+#endif
+};
+static const lowbit_walker LOWBIT(lowbit_walks)[8] = {
+    LOWBIT(lowbit_walk_0_), LOWBIT(lowbit_walk_1_), LOWBIT(lowbit_walk_2_), LOWBIT(lowbit_walk_3_),
+#if TAKES_PACKED
+    LOWBIT(lowbit_walk_4_), LOWBIT(lowbit_walk_5_), LOWBIT(lowbit_walk_6_), LOWBIT(lowbit_walk_7_),
+#endif
+};
+
 static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iterate, const lowbit_control *control,
                               lowbit_report *report) {
     const size_t T = p->samples.count, outputs = p->outputs;
@@ -172,7 +225,9 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
     const size_t d = state.d, d_padded = state.d_padded, row_stride = m.row_stride;
     const int clips = iterate->code_min > -FULL_RANGE - 1 || iterate->code_max < FULL_RANGE;
     const int unpacks = (data & PACKED) && !TAKES_PACKED;
-    const lowbit_stepper step = LOWBIT(lowbit_steps)[(unpacks ? data & ~PACKED : data) | (clips ? CLIPS : 0)];
+    const int variant = (unpacks ? data & ~PACKED : data) | (clips ? CLIPS : 0);
+    const lowbit_walker walk = outputs == 1 ? LOWBIT(lowbit_walks)[variant] : LOWBIT(lowbit_walk_several);
+    lowbit_place at = {.step = LOWBIT(lowbit_steps)[variant]};
     const uint8_t *const rows = (const uint8_t *)p->x.data;
     CODE *const z = (CODE *)state.z, *const codes = (CODE *)iterate->codes;
     for (size_t c = 0; c < outputs; c++)
@@ -180,48 +235,29 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
     ars_fill((uint8_t *)(uintptr_t)state.base, key, 0, d_padded / 16);
 
     const uint64_t refresh_blocks = outputs * d_padded / 8;
-    const size_t every = (size_t)m.constants.refresh_steps, ahead = prefetch_distance(row_stride);
+    const size_t every = (size_t)m.constants.refresh_steps;
     const size_t words_steps = outputs < LOWBIT_MAX_REFRESH ? LOWBIT_MAX_REFRESH / outputs : 1;
-    size_t clipped = 0, t = 0, run_end = 0;
+    size_t run_end = 0;
     *report = (lowbit_report){.change = 1.0};
 
     lowbit_scales scale = lowbit_set_scales(p, iterate->step, &m.constants, d_padded, data);
-    const uint8_t *x = rows, *next = rows;
     if (T) {
-        x = rows + sample_at(&p->samples, 0) * row_stride;
-        LOWBIT(lowbit_products)(&state, x, m.unpacked[0], data, m.products);
-        if (unpacks) x = m.unpacked[0];
+        at.x = rows + sample_at(&p->samples, 0) * row_stride;
+        LOWBIT(lowbit_products)(&state, at.x, m.unpacked[0], data, m.products);
+        if (unpacks) at.x = m.unpacked[0];
     }
-    double product = m.products[0]; /* of one output, in a register */
     for (size_t k = 0; k < segments; k++) {
         lowbit_watch watch = lowbit_begin_watch(control, iterate, report, k, segments);
         run_end += T / segments + (k < T % segments);
-        while (t < run_end) {
-            const size_t next_refresh = (t / every + 1) * every, stop = next_refresh < run_end ? next_refresh : run_end;
-            if (t % every == 0)
-                LOWBIT(lowbit_refresh)(&state, &m.constants, key, DITHER_REFRESH + t / every * refresh_blocks);
-            while (t < stop) {
-                const size_t some = stop - t < words_steps ? stop - t : words_steps;
-                ars_fill(m.words, key, DITHER_STEPS + 3 * outputs * t, 3 * outputs * some);
-                lowbit_update u = {.words = m.words};
-                for (size_t until = t + some; t < until; t++, x = next) {
-                    const size_t i = sample_at(&p->samples, t), following = t + 1 < T ? sample_at(&p->samples, t + 1) : i;
-                    const size_t later = t + ahead < T ? sample_at(&p->samples, t + ahead) : following;
-                    next = rows + following * row_stride;
-                    if (unpacks) {
-                        lowbit_unpack(m.unpacked[(t + 1) & 1], next, d, d_padded);
-                        next = m.unpacked[(t + 1) & 1];
-                    }
-                    prefetch_sample(p, later);
-                    u.z = state.z, u.h = state.h, u.x = x, u.next = next, u.ahead = rows + later * row_stride;
-                    if (outputs == 1) {
-                        const double g = loss_difference(p, i, scale.dot * product);
-                        product = step(&state, &u, lowbit_shifted(g * -scale.beta, u.words, BETA_MAX, &clipped));
-                        u.words += STEP_WORDS;
-                    } else {
-                        LOWBIT(lowbit_take)(p, &state, i, &scale, step, &u, m.products, m.margins, &clipped);
-                    }
-                }
+        while (at.t < run_end) {
+            const size_t next_refresh = (at.t / every + 1) * every;
+            const size_t stop = next_refresh < run_end ? next_refresh : run_end;
+            if (at.t % every == 0)
+                LOWBIT(lowbit_refresh)(&state, &m.constants, key, DITHER_REFRESH + at.t / every * refresh_blocks);
+            while (at.t < stop) {
+                const size_t some = stop - at.t < words_steps ? stop - at.t : words_steps;
+                ars_fill(m.words, key, DITHER_STEPS + 3 * outputs * at.t, 3 * outputs * some);
+                walk(p, &state, &m, scale, &at, at.t + some);
             }
             LOWBIT(lowbit_observe)(&state, &watch);
         }
@@ -236,13 +272,13 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
         LOWBIT(lowbit_change_codes)(&state, factor, key, block);
         scale = lowbit_set_scales(p, iterate->step * report->change, &m.constants, d_padded, data);
         LOWBIT(lowbit_refresh)(&state, &m.constants, key, block + refresh_blocks);
-        LOWBIT(lowbit_products)(&state, rows + sample_at(&p->samples, t) * row_stride, m.unpacked[t & 1], data, m.products);
-        product = m.products[0];
+        LOWBIT(lowbit_products)(&state, rows + sample_at(&p->samples, at.t) * row_stride, m.unpacked[at.t & 1], data,
+                                m.products);
     }
     for (size_t c = 0; c < outputs; c++)
         for (size_t j = 0; j < d; j++) codes[c * d + j] = z[c * d_padded + lowbit_position(j, data)];
     free(m.memory);
     report->saturated = segments ? report->crowding / (double)segments : 0.0;
-    report->beta_saturated = T ? (double)clipped / ((double)T * (double)outputs) : 0.0;
+    report->beta_saturated = T ? (double)at.clipped / ((double)T * (double)outputs) : 0.0;
     return EPOCH_OK;
 }

@@ -131,6 +131,16 @@ static void lowbit_unpack(uint8_t *restrict dst, const uint8_t *restrict row, si
 /* shifted: LOWBIT_MAGIC - beta_q, in a register, because the step waits for it. */
 typedef double (*lowbit_stepper)(const lowbit_state *s, const lowbit_update *u, double shifted);
 
+/* Where an epoch has come to: its next step, the row of that step, and how often beta was clipped. */
+typedef struct {
+    size_t t, clipped;
+    const uint8_t *x;
+    lowbit_stepper step; /* for several outputs */
+} lowbit_place;
+
+typedef void (*lowbit_walker)(const epoch_problem *p, const lowbit_state *s, lowbit_memory *m, lowbit_scales scale,
+                              lowbit_place *at, size_t until);
+
 #define CODE int8_t
 #define FINE int16_t
 #define FINE_MAX 32767

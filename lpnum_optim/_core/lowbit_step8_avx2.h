@@ -128,7 +128,9 @@ static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_upd
             sum = lowbit_bytes8(z + half, h + half, ready + half, lowbit_tail8(x + half, count, s->end, s->keep + half),
                                 lowbit_tail8(next + half, count, s->end, s->keep + half), &k, sum, variant);
         }
-        total += lowbit_lane_sum8(variant & SIGNED_DATA ? _mm256_srai_epi32(sum, 8) : sum);
+        const double part = lowbit_lane_sum8(variant & SIGNED_DATA ? _mm256_srai_epi32(sum, 8) : sum);
+        if (bytes == s->row_bytes) return part; /* the next step waits for it: not even an addition to zero */
+        total += part;
         left -= bytes;
     }
     return total;

@@ -47,9 +47,9 @@ static ALWAYS_INLINE void lowbit_block8(int8_t *z, const int16_t *h, const uint8
     __m512i q = lowbit_select8(k->low, _mm512_srli_epi16(even, LOWBIT_SHIFT), odd);
     if (variant & CLIPS) q = _mm512_min_epi8(_mm512_max_epi8(q, k->lowest), k->highest);
     _mm512_store_si512((void *)z, q);
-    if (variant & SIGNED_DATA) { /* unsigned times signed: the biased product, and 128 * q to take off again */
-        sums->product = _mm512_dpbusd_epi32(sums->product, _mm512_xor_si512(next, k->flip), q);
-        sums->bias = _mm512_dpbusd_epi32(sums->bias, k->flip, q);
+    if (variant & SIGNED_DATA) { /* unsigned times signed: with 128 + q, and 128 * next, which is there before q */
+        sums->product = _mm512_dpbusd_epi32(sums->product, _mm512_xor_si512(q, k->flip), next);
+        sums->bias = _mm512_dpbusd_epi32(sums->bias, k->flip, next);
     } else {
         sums->product = _mm512_dpbusd_epi32(sums->product, next, q);
     }
@@ -103,11 +103,26 @@ static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_upd
         const size_t bytes = left < LOWBIT_SUM8 / span * 64 ? left : LOWBIT_SUM8 / span * 64;
         left -= bytes;
         const size_t whole = (left ? bytes : bytes - s->half) / 64, rest = bytes - 64 * whole;
-        for (size_t b = 0; b < whole; b++) {
-            prefetch(ahead);
-            lowbit_bytes8(z, h, base, _mm512_loadu_si512(x), _mm512_loadu_si512(next), &k, sums, variant);
-            z += span, h += span, base += span, x += 64, next += 64, ahead += 64;
+#define WHOLE(n)                                                                                               \
+    do {                                                                                                       \
+        prefetch(ahead + 64 * (n));                                                                            \
+        lowbit_bytes8(z + span * (n), h + span * (n), base + span * (n), _mm512_loadu_si512(x + 64 * (n)),     \
+                      _mm512_loadu_si512(next + 64 * (n)), &k, variant & PACKED ? sums : sums + (n), variant); \
+    } while (0)
+#define PASS(n) \
+    (z += span * (n), h += span * (n), base += span * (n), x += 64 * (n), next += 64 * (n), ahead += 64 * (n))
+        size_t b = 0;
+        for (; b + 2 <= whole; b += 2) { /* a sum alone would wait for itself */
+            WHOLE(0);
+            WHOLE(1);
+            PASS(2);
         }
+        if (b < whole) {
+            WHOLE(0);
+            PASS(1);
+        }
+#undef WHOLE
+#undef PASS
         if (rest) { /* the end of the row; the codes beyond are zero and stay zero */
             const __mmask64 mask = ~0ull >> (64 - rest);
             const __m512i keep = _mm512_loadu_si512(s->keep);
@@ -117,8 +132,9 @@ static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_upd
                           _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, next), keep), &k, sums, variant);
         }
         const __m512i product = _mm512_add_epi32(sums[0].product, sums[1].product);
-        total += lowbit_lane_sum8(
-            _mm512_sub_epi32(product, _mm512_add_epi32(sums[0].bias, sums[1].bias)));
+        const double part = lowbit_lane_sum8(_mm512_sub_epi32(product, _mm512_add_epi32(sums[0].bias, sums[1].bias)));
+        if (bytes == s->row_bytes) return part; /* the next step waits for it: not even an addition to zero */
+        total += part;
     }
     return total;
 }

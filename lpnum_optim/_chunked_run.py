@@ -35,6 +35,7 @@ class ChunkRules:
     FEWER, MORE = 0.5, 1.02
     # As in `Automatic`.
     WORSE = 4.0
+    exhausted = False  # the chunks take fewer steps instead
 
     def __init__(self, rules: list[ScaleRule], guarded: bool) -> None:
         self.rules, self.guarded = rules, guarded

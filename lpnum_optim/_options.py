@@ -18,6 +18,8 @@ from .steps import Steps
 ROUNDINGS = ("stochastic", "nearest-even", "nearest-away", "towards-zero", "towards-positive", "towards-negative")
 # Differences of snapshots that Anderson acceleration remembers: beyond five hardly anything is gained.
 ACCELERATION = 5
+# What "auto" begins with, and what follows where no 8-bit grid serves.
+AUTOMATIC_BITS, RAISED_BITS = 8, 16
 ENGINES = ("auto", "compiled", "readable")
 
 
@@ -26,6 +28,7 @@ class Options:
     """The checked arguments; `step_size` is None where it is to be chosen, `compiled` says which engine runs."""
 
     bits: int
+    may_raise_bits: bool
     epochs: int
     step_size: float | None
     inner_steps: int
@@ -55,7 +58,10 @@ def check(problem: FiniteSum | FunctionSum, method: str, storage: type[Any], **g
             f"minimize: problem is a {type(problem).__name__}; pass a FiniteSum (linear models) or a FunctionSum"
         )
     where = "minimize"
-    bits = integer(where, "bits", given["bits"], 2, 16)
+    bits, automatic_bits = given["bits"], given["bits"] == "auto"
+    if isinstance(bits, str) and not automatic_bits:
+        raise ValueError(f"minimize: bits = {bits!r}; expected 'auto' or an integer in 2..16")
+    bits = AUTOMATIC_BITS if automatic_bits else integer(where, "bits", bits, 2, 16)
     scale, mu = given["scale"], given["mu"]
     if isinstance(scale, str) and scale != "auto":
         raise ValueError(f"minimize: scale = {scale!r}; expected 'auto', a positive number, or a function of the state")
@@ -81,6 +87,7 @@ def check(problem: FiniteSum | FunctionSum, method: str, storage: type[Any], **g
     rounding = choice(where, "rounding", given["rounding"], ROUNDINGS)
     return Options(
         bits=bits,
+        may_raise_bits=automatic_bits and storage.centered and isinstance(scale, str) and mu is None,
         epochs=integer(where, "epochs", given["epochs"], 0),
         step_size=None if isinstance(step, str) else real(where, "step_size", step),
         inner_steps=steps_per_epoch if inner_steps is None else integer(where, "inner_steps", inner_steps, 1),

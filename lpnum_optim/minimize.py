@@ -24,7 +24,7 @@ def minimize(
     problem: FiniteSum | FunctionSum,
     method: str = "halp",
     *,
-    bits: int = 8,
+    bits: int | str = "auto",
     epochs: int = 50,
     step_size: float | str = "auto",
     inner_steps: int | None = None,
@@ -59,8 +59,9 @@ def minimize(
     ----------
     problem : FiniteSum or FunctionSum
     method : {"sgd", "lp-sgd", "svrg", "lp-svrg", "halp"}
-    bits : int in 2..16
-        Bits per coordinate of a low-precision iterate.
+    bits : int in 2..16 or "auto"
+        Bits per coordinate of a low-precision iterate. "auto" is 8; "halp" with ``scale="auto"`` goes on with 16
+        where no 8-bit grid leads any further (the message tells).
     epochs : int
         Number of epochs at most.
     step_size : float or "auto"

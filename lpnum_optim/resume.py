@@ -77,6 +77,7 @@ def state_of(run: Any) -> dict[str, Any]:
     return {
         "epoch": run.epoch,
         "undone": run.undone,
+        "raised_at": run.raised_at,
         "passes": run.passes,
         "seconds": run.seconds,
         "fitted": run.fitted,
@@ -193,6 +194,11 @@ def _evaluate(run: Any, s: Entry, where: str) -> None:
 
 def _restore_grid(run: Any, s: Entry) -> None:
     """The iterate and the rule of its scale."""
+    run.raised_at = s.integer("raised_at")
+    if run.raised_at:
+        if not run.o.may_raise_bits:
+            raise damaged(s.where, f"holds raised_at = {run.raised_at}")
+        run.o = replace(run.o, bits=options.RAISED_BITS, may_raise_bits=False)
     o = run.o
     run.scale = s.real("scale")
     if run.row.iterate.quantized:
@@ -203,10 +209,7 @@ def _restore_grid(run: Any, s: Entry) -> None:
         run.rule = run.scale_rule()
         run.o = o
         run.rule.restore(s.entry("rule"))
-    run.iterate = run.row.iterate(
-        run.point, bits=o.bits, scale=run.scale, rounding=o.rounding, rng=run.rng, columns=run.problem.columns,
-        dtype=o.dtype,
-    )  # fmt: skip
+    run.iterate = run.new_iterate()
     run.iterate.restore(s.entry("iterate"))
 
 

@@ -52,6 +52,7 @@ class Run:
         self.callbacks: list[Callback] = [self.trace, *callbacks]
         self.passes = self.seconds = 0.0
         self.epoch = self.undone = 0
+        self.raised_at = 0  # epoch after which the iterate got more bits
         self.anderson = Anderson(problem, o.acceleration) if o.acceleration else None
         self.status, self.message = EPOCHS_EXHAUSTED, ""
         self.steps = Steps(float("nan"))
@@ -89,10 +90,7 @@ class Run:
         if self.row.iterate.quantized:
             self.rule = self.scale_rule()
             self.scale = self.rule.start(self._state_in_codes())
-        self.iterate = self.row.iterate(
-            self.point, bits=o.bits, scale=self.scale, rounding=o.rounding, rng=self.rng, columns=self.problem.columns,
-            dtype=o.dtype,
-        )  # fmt: skip
+        self.iterate = self.new_iterate()
         self.report = self.iterate.observe()
         stored = self.iterate.value()
         if (stored.coef != self.point.coef).any():  # a fixed grid, or float32, has rounded the start
@@ -129,12 +127,29 @@ class Run:
                 self._evaluate(self.good_point)
                 if self.anderson is not None:
                     self.anderson.forget()
+                if self.o.may_raise_bits and self.rule.exhausted:
+                    self._raise_bits()
             self.seconds += time.perf_counter() - started
             self._keep_best()
             stop = call_all(self.callbacks, self._state())
             if self.saver and np.isfinite(self.evaluation.grad_norm):
                 self.saver.after_epoch(self.epoch, lambda: state_of(self))
             self._judge(stop)
+
+    def new_iterate(self) -> IterateStorage:
+        """The present point as the method stores it."""
+        o = self.o
+        iterate: IterateStorage = self.row.iterate(
+            self.point, bits=o.bits, scale=self.scale, rounding=o.rounding, rng=self.rng, columns=self.problem.columns,
+            dtype=o.dtype,
+        )  # fmt: skip
+        return iterate
+
+    def _raise_bits(self) -> None:
+        """Go on from here with more bits and a rule that begins to learn."""
+        self.o = replace(self.o, bits=options.RAISED_BITS, may_raise_bits=False)
+        self.raised_at = self.epoch
+        self.rule, self.iterate = self.scale_rule(), self.new_iterate()
 
     def _judge(self, stop: bool = False) -> None:
         """Whether the run ends where it stands."""
@@ -280,6 +295,9 @@ class Run:
         message = self.message
         if self.undone:
             message += f"; {self.undone} epochs undone because {self.UNDONE}"
+        if self.raised_at:
+            narrow, first = options.AUTOMATIC_BITS, self.raised_at + 1
+            message += f"; {self.o.bits} bits from epoch {first} on, because no {narrow}-bit grid led further"
         if self.epoch and self.status in (CONVERGED, EPOCHS_EXHAUSTED):
             message += self.problem.said_of_data
         if self.saver:

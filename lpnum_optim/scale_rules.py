@@ -29,9 +29,15 @@ class ScaleRule(Protocol):
 
     control : GridControl
         How the scale may change within the epoch begun last, and what happened there; a new one for every epoch.
+    exhausted : bool
+        Whether no scale seems to serve: more bits are needed.
     """
 
     control: GridControl
+
+    @property
+    def exhausted(self) -> bool:
+        """No scale seems to serve."""
 
     def start(self, state: Any) -> float:
         """Scale at the beginning of an epoch that starts at `state`."""
@@ -48,6 +54,8 @@ class ScaleRule(Protocol):
 
 class Given:
     """The caller's scale: a number, or a function of the callback state called before every epoch."""
+
+    exhausted = False  # it is the caller's choice
 
     def __init__(self, scale: float | Callable[[Any], float]) -> None:
         self.control = GridControl()
@@ -102,8 +110,8 @@ class Automatic:
        the end now and then do no harm, but one that is held back all the time holds back everything.
     4. An epoch that ends with a gradient more than `WORSE` times the smallest one so far is undone: its grid was too
        coarse. Half of its ratio then bounds rho from above, a bound that relaxes by `RELAX` per accepted epoch. This is
-       what lets few bits (3 to 6) converge, slowly.
-
+       what lets few bits (3 to 6) converge, slowly. With `HOPELESS` such epochs since the smallest gradient was last
+       halved the rule is `exhausted`: only more bits help (``bits="auto"`` of `minimize`).
     5. What an epoch returns is the mean of z over its last `MEAN_RUNS` runs (option II of the analysis of SVRG with
        less noise): the noise of rounding in the curved directions averages out. What the mean lags behind in the flat
        directions, Anderson acceleration of the snapshots makes up (`acceleration` of `minimize`, on by default here).
@@ -128,14 +136,21 @@ class Automatic:
     CROWDED, STUCK, WIDEN = 5e-3, 3, 1.5
     WORSE, RELAX = 4.0, 1.1
     MEAN_RUNS = 8
-    LEARNED = ("ratio", "bound", "best")
+    HOPELESS = 4
+    LEARNED = ("ratio", "bound", "best", "halved", "undone")
 
     def __init__(self, bits: int, step_size: float, inner_steps: int) -> None:
         self.bits, self.largest = bits, 2 ** (bits - 1) - 1
         self.margin = 0.9 * 2.0 ** (max(0, bits - 8) / 2)
         self.reach = step_size * inner_steps
         self.ratio = self.bound = np.inf
-        self.best = np.inf
+        self.best = self.halved = np.inf
+        self.undone = 0.0
+
+    @property
+    def exhausted(self) -> bool:
+        """Epochs are undone again and again, and what lies between them leads nowhere."""
+        return self.undone >= self.HOPELESS
 
     @property
     def learning(self) -> bool:
@@ -146,6 +161,8 @@ class Automatic:
         """Range ``rho * |gradient|_inf``, as the distance of neighboring values."""
         self.unit = float(np.max(np.abs(state.gradient)))
         self.best = min(self.best, state.grad_norm)
+        if self.best <= 0.5 * self.halved:
+            self.halved, self.undone = self.best, 0.0
         ratio = self.reach / self.SEGMENTS if self.learning else self.ratio
         self.begun = max(SMALLEST, min(ratio, self.bound))
         self.control = GridControl(
@@ -159,6 +176,7 @@ class Automatic:
         current = self.begun * self.control.change
         if not grad_norm <= self.WORSE * self.best:
             self.ratio = self.bound = 0.5 * min(current, self.bound)
+            self.undone += 1
             return True
         self.bound *= self.RELAX
         self.ratio = max(self.margin * self.begun * self.control.seen, 0.5 * current)
@@ -171,10 +189,10 @@ class Automatic:
         return False
 
     def state(self) -> dict[str, Any]:
-        """The ratio of the next epoch, its bound, and the smallest gradient norm."""
+        """The ratio of the next epoch, its bound, the smallest gradient norm, and what tells whether it still falls."""
         return {name: getattr(self, name) for name in self.LEARNED}
 
     def restore(self, saved: Entry) -> None:
-        """Take over the three numbers."""
+        """Take over the numbers."""
         for name in self.LEARNED:
             setattr(self, name, saved.real(name))

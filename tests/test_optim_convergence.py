@@ -7,7 +7,9 @@ rounding) are checked, so nothing here fails by chance on a given machine.
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 
 import lpnum
 from lpnum._core import kernels
-from lpnum_optim import METHODS, FiniteSum, FunctionSum, MinimizeResult, minimize
+from lpnum_optim import METHODS, Checkpoint, FiniteSum, FunctionSum, MinimizeResult, _options, minimize
 from lpnum_optim._core.epochs import float_epoch
 from lpnum_optim.datasets import synthetic
 from lpnum_optim.evaluation import Point
@@ -294,3 +296,27 @@ def test_one_coordinate_far_away_does_not_hold_back_the_others(monkeypatch: pyte
     assert halp.n_epochs <= 1.5 * svrg.n_epochs
     monkeypatch.setattr(Automatic, "STUCK", 10**6)
     assert minimize(problem, "halp", epochs=60, acceleration=0).grad_norm > 0.1
+
+
+def test_bits_rise_where_no_grid_leads_on_and_only_then(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = lpnum.array(rng.standard_normal((1000, 50)), dtype=lpnum.fixed8)
+    problem = FiniteSum(X, rng.standard_normal(1000), l2=1e-3)
+    eight = minimize(problem, epochs=12)
+    assert eight.iterate.codes.dtype == np.int8
+    np.testing.assert_array_equal(eight.x, minimize(problem, bits=8, epochs=12).x)
+
+    asked = minimize(problem, bits=3, epochs=40)
+    assert asked.iterate.format.bits == 3  # what was asked for stays
+    monkeypatch.setattr(_options, "AUTOMATIC_BITS", 3)  # a stand-in for a problem too hard for 8 bits
+    raised = minimize(problem, epochs=40)
+    assert raised.iterate.codes.dtype == np.int16
+    assert raised.grad_norm < 1e-12 * raised.history["grad_norm"][0] < asked.grad_norm
+    first = int(re.search(r"16 bits from epoch (\d+) on, because no 3-bit grid led further", raised.message)[1])
+
+    for cut in (first - 2, first, first + 3):
+        path = tmp_path / f"{cut}.npz"
+        minimize(problem, epochs=cut, checkpoint=Checkpoint(path, every=1))
+        resumed = minimize(problem, epochs=40, resume=path)
+        np.testing.assert_array_equal(resumed.x, raised.x)
+        assert resumed.message == raised.message

@@ -21,3 +21,13 @@ autodoc_typehints = "none"  # types are said under Parameters, with their shapes
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+
+
+def _skip_what_scikit_learn_documents(app, what, name, obj, skip, options):
+    """What estimators inherit refers to pages that are not here."""
+    return True if (getattr(obj, "__module__", None) or "").startswith("sklearn.") else None
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-skip-member", _skip_what_scikit_learn_documents)

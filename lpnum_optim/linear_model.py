@@ -250,10 +250,10 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         Strength of the penalty.
     l1_ratio : float in 0..1
         Share of the L1 penalty; 1 is the lasso.
-    fit_intercept : bool
-    max_iter, tol, method, bits, data_format, early_stopping, validation_fraction, n_iter_no_change, warm_start, \
-random_state, verbose, callbacks
-        As in `LPLogisticRegression`. The held-out loss of early stopping is half the squared error.
+    fit_intercept, max_iter, tol, method, bits, data_format
+        As in `LPLogisticRegression`.
+    early_stopping, validation_fraction, n_iter_no_change, warm_start, random_state, verbose, callbacks
+        As there. The held-out loss of early stopping is half the squared error.
 
     Attributes
     ----------

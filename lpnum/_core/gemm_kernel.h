@@ -8,6 +8,8 @@
  * A float sum runs over at most GEMM_DEPTH products in float32, in the order of k; such sums are added in float64.
  */
 
+#include "unroll.h"
+
 #if LPNUM_X86 && (LPNUM_LEVEL == 2 || defined(LPNUM_AVX_VNNI))
 #define GEMM_BYTES 1 /* integers are packed as bytes */
 #else
@@ -143,27 +145,6 @@ enum {
     GEMM_ROWS = 32 * GEMM_MR, /* rows of a in one block, in L2 */
     GEMM_EXACT = 32768 /* 255 * 255 * 2^15 < 2^31: so many products of codes fit int32 */
 };
-
-/* A tile is a function of its own, and GEMM_KEEP holds a sum where it is: else gcc computes all products of a step ahead
- * of all sums, runs out of registers, and halves the speed. */
-#if defined(__GNUC__)
-#define GEMM_INLINE static inline __attribute__((always_inline))
-#define GEMM_NOINLINE static __attribute__((noinline))
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#else
-#define GEMM_INLINE static inline
-#define GEMM_NOINLINE static
-#define GEMM_UNROLL
-#endif
-#if LPNUM_X86
-#define GEMM_KEEP(sum) __asm__ volatile("" : "+x"(sum))
-#if LPNUM_LEVEL == 2
-#undef GEMM_KEEP
-#define GEMM_KEEP(sum) __asm__ volatile("" : "+v"(sum))
-#endif
-#else
-#define GEMM_KEEP(sum) (void)(sum)
-#endif
 
 /* The sums of a tile come from L3: ask for them before the products that take their place are computed. */
 GEMM_INLINE void prefetch_row(const void *row, const size_t bytes) {

@@ -9,6 +9,7 @@ _NDArray = ndarray[Any, Any]
 _Vector = ndarray[tuple[int], dtype[float64]]
 
 LEVEL_NAMES: tuple[str, str, str]
+MAX_BLOCK: int
 
 def simd_level() -> int: ...
 def set_simd_level(level: int) -> None: ...
@@ -65,5 +66,21 @@ def float_epoch(
     intercept_step: float = 0.0,
     centered: bool = False,
 ) -> None: ...
+def evaluate_rows(
+    x: DataMatrix,
+    targets: _Vector,
+    v: _NDArray,
+    intercept: _Vector,
+    *,
+    loss: int,
+    block: int,
+    start: int,
+    stop: int,
+    loss_parameter: float = 0.0,
+    weights: _Vector | None = None,
+    margins: _NDArray | None = None,
+    slopes: _NDArray | None = None,
+    rows: _NDArray | None = None,
+) -> tuple[float, _Vector]: ...
 def row_products(x: _NDArray, x_step: float, w: _Vector) -> _Vector: ...
 def weighted_row_sum(x: _NDArray, x_step: float, p: _Vector) -> _Vector: ...

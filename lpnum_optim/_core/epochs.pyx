@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False
-"""Inner epochs of the optimizers for linear models, and the two products of the full gradient.
+"""Inner epochs of the optimizers for linear models, and the pass over all rows that evaluates them.
 
 Validation and errors are in arguments.pxi, arithmetic is in the C headers beside this file; lpnum_optim/_reference.py
 has its exact meaning.
@@ -61,6 +61,7 @@ def set_simd_level(level):
 set_simd_level(_lpnum_kernels.simd_level())  # LPNUM_SIMD or the best this processor has
 
 include "arguments.pxi"
+include "evaluation.pxi"
 
 
 def advise_huge_pages(array):

@@ -69,3 +69,29 @@ cdef extern from "epochs_api.h" nogil:
         int (*weighted_row_sum)(const data_matrix *, const double *, double *) noexcept nogil
 
     const epoch_kernels epoch_kernels_baseline, epoch_kernels_avx2, epoch_kernels_avx512
+
+
+cdef extern from "evaluation_api.h" nogil:
+    int EVALUATION_BLOCK
+
+    ctypedef struct evaluation_problem:
+        data_matrix x
+        size_t outputs
+        int loss
+        double loss_parameter
+        const double *targets
+        const double *weights
+        const double *v
+        const double *intercept
+        double *margins
+        double *slopes
+        size_t block
+
+    ctypedef struct evaluation_sums:
+        double losses
+        double *slopes
+        double *rows
+
+    ctypedef int (*evaluation_kernel)(const evaluation_problem *, size_t, size_t, evaluation_sums *) noexcept nogil
+
+    const evaluation_kernel evaluate_rows_baseline, evaluate_rows_avx2, evaluate_rows_avx512

@@ -14,9 +14,6 @@
 
 static inline vd vd_max(vd a, vd b) { return _mm512_max_pd(a, b); }
 static inline vd vd_min(vd a, vd b) { return _mm512_min_pd(a, b); }
-static inline vd vd_load_i16(const int16_t *p) {
-    return _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)));
-}
 static inline void vd_store_f32(float *p, vd a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
 static inline __m256i general_round(vd fine, vd low, vd high, const uint8_t *words) {
     const __m256i v = _mm512_cvtpd_epi32(vd_min(vd_max(fine, low), high));
@@ -38,10 +35,6 @@ static inline vd round_codes_i16(int16_t *z, vd fine, vd low, vd high, const uin
 
 static inline vd vd_max(vd x, vd y) { return (vd){_mm256_max_pd(x.a, y.a), _mm256_max_pd(x.b, y.b)}; }
 static inline vd vd_min(vd x, vd y) { return (vd){_mm256_min_pd(x.a, y.a), _mm256_min_pd(x.b, y.b)}; }
-static inline vd vd_load_i16(const int16_t *p) {
-    const __m128i v = _mm_loadu_si128((const __m128i *)p);
-    return (vd){vec_widen(_mm_cvtepi16_epi32(v)), vec_widen(_mm_cvtepi16_epi32(_mm_srli_si128(v, 8)))};
-}
 static inline void vd_store_f32(float *p, vd x) {
     _mm_storeu_ps(p, _mm256_cvtpd_ps(x.a)), _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(x.b));
 }
@@ -78,11 +71,6 @@ static inline vd round_codes_i16(int16_t *z, vd fine, vd low, vd high, const uin
 VD_CHOICE(vd_max, >)
 VD_CHOICE(vd_min, <)
 #undef VD_CHOICE
-static inline vd vd_load_i16(const int16_t *p) {
-    vd r;
-    for (int l = 0; l < VD_LANES; l++) r.v[l] = (double)p[l];
-    return r;
-}
 static inline void vd_store_f32(float *p, vd x) {
     for (int l = 0; l < VD_LANES; l++) p[l] = (float)x.v[l];
 }

@@ -1,4 +1,4 @@
-/* All epoch kernels at one SIMD level, and their table. */
+/* All kernels of the package at one SIMD level, and their table. */
 #include "epochs_api.h"
 #include "simd.h"
 #include "dither.h"
@@ -8,6 +8,7 @@
 #include "lowbit_epoch.h"
 #include "general_epoch.h"
 #include "products.h"
+#include "evaluation.h"
 
 /* Dense rows, one sample a step, no L1. */
 static int epoch_is_plain(const epoch_problem *p) { return !p->x.columns && p->batch == 1 && p->l1 == 0.0; }

@@ -45,6 +45,9 @@ static inline vd vd_load_i8(const int8_t *p) {
 static inline vd vd_load_u8(const uint8_t *p) {
     return _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
+static inline vd vd_load_i16(const int16_t *p) {
+    return _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
 
 #elif LPNUM_X86 && LPNUM_LEVEL == 1
 
@@ -104,6 +107,10 @@ static inline vd vd_load_u8(const uint8_t *p) {
     const __m128i v = vec_load8(p);
     return (vd){vec_widen(_mm_cvtepu8_epi32(v)), vec_widen(_mm_cvtepu8_epi32(_mm_srli_si128(v, 4)))};
 }
+static inline vd vd_load_i16(const int16_t *p) {
+    const __m128i v = _mm_loadu_si128((const __m128i *)p);
+    return (vd){vec_widen(_mm_cvtepi16_epi32(v)), vec_widen(_mm_cvtepi16_epi32(_mm_srli_si128(v, 8)))};
+}
 
 #else
 
@@ -145,6 +152,7 @@ typedef struct {
     }
 VEC_TYPE(vf, 16, float)
 VEC_TYPE(vd, 8, double)
+VEC_LOAD(vd, vd_load_i16, 8, double, int16_t)
 #undef VEC_TYPE
 #undef VEC_LOAD
 #undef VEC_OP
@@ -189,7 +197,7 @@ static inline double vd_sum(vd a) {
 }
 #endif
 
-static inline size_t x_item_size(int kind) { return kind == X_FLOAT64 ? 8 : kind == X_FLOAT32 ? 4 : 1; }
+static inline size_t x_item_size(int kind) { return kind == X_FLOAT64 ? 8 : kind == X_FLOAT32 ? 4 : kind == X_INT16 ? 2 : 1; }
 
 /* kind is a constant at every call, so the switch costs nothing. */
 static inline vf vf_load(const void *p, int kind) {
@@ -205,6 +213,7 @@ static inline vd vd_load(const void *p, int kind) {
     switch (kind) {
         case X_INT8: return vd_load_i8((const int8_t *)p);
         case X_UINT8: return vd_load_u8((const uint8_t *)p);
+        case X_INT16: return vd_load_i16((const int16_t *)p);
         case X_FLOAT32: return vd_load_f32((const float *)p);
         default: return vd_load_f64((const double *)p);
     }

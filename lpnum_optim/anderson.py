@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import Entry
-from .data_products import products
-from .evaluation import Evaluation, Point
+from .evaluation import Evaluation, Point, all_margins
 from .function_sum import FunctionSum
 from .problem import FiniteSum
 
@@ -143,9 +142,7 @@ class Anderson:
 def margins_at(problem: FiniteSum, point: Point) -> Vector:
     """x_i.w + b of all samples, of shape (n,) or (n, n_classes): one product with X."""
     v = np.ascontiguousarray((point.coef / problem.columns).reshape(problem.n_outputs, -1))
-    margins = np.empty((problem.n_samples, problem.n_outputs))
-    for start, stop in problem.data.blocks():
-        margins[start:stop] = products(problem.data, start, stop, v).T
+    margins = all_margins(problem.data, v)
     if point.intercept is not None:
         margins += point.intercept
     return margins if problem.loss.per_class else margins[:, 0]

@@ -7,22 +7,23 @@ threads (`lpnum.set_num_threads`) nor on their timing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lpnum import _threads
 
+from ._core import epochs
 from .data import DataMatrix
-from .data_products import products, weighted_sums
 from .losses import Loss
 
 Vector = NDArray[np.float64]
 
 PARTS = 8
-# Less than this is not worth a part of its own: each costs some calls of NumPy, which small data would mostly wait for.
-PART_BYTES = 1 << 20
+# Less than this is not worth a part of its own, which has sums of its own: they stay small beside the data.
+PART_BYTES, PART_SUMS = 1 << 20, 16
+BLOCK_BYTES = 1 << 18
 
 
 class Point(NamedTuple):
@@ -74,51 +75,58 @@ class Sums(NamedTuple):
 
 
 def evaluate_rows(
-    data: DataMatrix, loss: Loss, targets: Vector, weights: Vector | None, v: Vector, intercept: Vector,
-    margins: Vector | None = None, slopes: Vector | None = None, known: bool = False,
+    data: DataMatrix, loss: Loss | None, targets: Vector, weights: Vector | None, v: Vector, intercept: Vector,
+    margins: Vector | None = None, slopes: Vector | None = None, known: bool = False, *, gradient: bool = True,
 ) -> Sums:  # fmt: skip
     """One pass over all rows at v (C, d), the coefficients in units of the columns.
 
     Parameters
     ----------
+    loss : Loss or None
+        None: the margins are all that is wanted.
     margins, slopes : (n, C) arrays, optional
-        Filled in. Without them the losses alone are summed.
+        Filled in.
     known : bool
         The margins are there already, but for the intercept.
+    gradient : bool
+        Whether the sums of slope times row are wanted; else they are empty.
     """
-    n, count = data.shape[0], len(v)
-    cuts = np.linspace(0, n, min(PARTS, n, 1 + data.nbytes // PART_BYTES) + 1).astype(int)
-    parts: list[Sums | None] = [None] * (len(cuts) - 1)
-
-    def one(start: int, stop: int) -> Sums:
-        total, slope_sums = 0.0, np.zeros(count)
-        sums = np.zeros_like(v) if slopes is not None else v[:0]
-        for first, last in data.blocks(start, stop):
-            m = margins[first:last].T.copy() if known and margins is not None else products(data, first, last, v)
-            m += intercept[:, None]
-            y, w = targets[first:last], None if weights is None else weights[first:last]
-            values, p = loss.evaluate(np.ascontiguousarray(m.T) if loss.per_class else m[0], y)
-            total += float(values.sum() if w is None else values @ w)
-            if slopes is None or margins is None:
-                continue
-            margins[first:last] = m.T
-            p = p.reshape(last - first, count)
-            slopes[first:last] = p
-            p = np.ascontiguousarray(p.T) if w is None else np.ascontiguousarray((p * w[:, None]).T)
-            sums += weighted_sums(data, first, last, p)
-            slope_sums += p.sum(axis=1)
-        return Sums(total, sums, slope_sums)
+    n, d = data.shape
+    count = len(v)
+    size = n * d if data.packed else data.nbytes
+    least = max(PART_BYTES, PART_SUMS * v.nbytes)  # a sparse row may be shorter than the sums
+    parts = max(1, min(PARTS, n, 1 + size // least))
+    cuts = [n * k // parts for k in range(parts + 1)]
+    done: list[Sums | None] = [None] * parts
+    matrix = epochs.checked(data)
+    options: dict[str, Any] = {
+        "loss": -1 if loss is None else loss.kernel_id, "loss_parameter": 0.0 if loss is None else loss.parameter,
+        "block": block_rows(data, count), "weights": weights, "margins": margins, "slopes": slopes, "known": known,
+    }  # fmt: skip
 
     def some(start: int, stop: int) -> None:
         for k in range(start, stop):
-            parts[k] = one(cuts[k], cuts[k + 1])
+            rows = np.empty_like(v) if gradient else None
+            losses, slope_sums = epochs.evaluate_rows(
+                matrix, targets, v, intercept, start=cuts[k], stop=cuts[k + 1], rows=rows, **options
+            )
+            done[k] = Sums(losses, v[:0] if rows is None else rows, slope_sums)
 
-    _threads.run(some, _threads.ranges(len(parts), data.nbytes * count))
-    done = [part for part in parts if part is not None]
-    result = done[0]
-    for part in done[1:]:
+    _threads.run(some, _threads.ranges(parts, data.nbytes * count))
+    result, *others = (part for part in done if part is not None)
+    for part in others:
         result = Sums(result.losses + part.losses, result.rows + part.rows, result.slopes + part.slopes)
     return result
+
+
+def block_rows(data: DataMatrix, outputs: int) -> int:
+    """Rows that the kernel takes at a time: they stay in the second-level cache between the two products.
+
+    Several outputs share the loads of a block, and its sums are put together for each: they take longer ones.
+    """
+    n, d = data.shape
+    row = max(1, d if data.packed else data.nbytes // n)
+    return max(64, min(1024, BLOCK_BYTES * min(outputs, 3) // row // 64 * 64))
 
 
 def soft_threshold(w: Vector, threshold: float | Vector) -> Vector:
@@ -134,10 +142,5 @@ def soft_threshold(w: Vector, threshold: float | Vector) -> Vector:
 def all_margins(data: DataMatrix, v: Vector) -> Vector:
     """``x_i.v`` of all rows, (n, C), without the intercept."""
     margins = np.empty((data.shape[0], len(v)))
-
-    def some(start: int, stop: int) -> None:
-        for first, last in data.blocks(start, stop):
-            margins[first:last] = products(data, first, last, v).T
-
-    _threads.run(some, _threads.ranges(data.shape[0], data.nbytes * len(v), 64))
+    evaluate_rows(data, None, margins[:, 0].copy(), None, v, np.zeros(len(v)), margins, gradient=False)
     return margins

@@ -13,12 +13,12 @@ from lpnum import LPArray
 from ._checks import finite, real, vector
 from .data import DataMatrix, advise_huge_pages
 from .data_kinds import as_data_matrix
-from .data_products import products, squared_norms, weighted_sums
-from .evaluation import Evaluation, Point, all_margins, evaluate_rows, soft_threshold
+from .evaluation import Evaluation, Point, Sums, all_margins, evaluate_rows, soft_threshold
 from .function_sum import FunctionSum as FunctionSum
 from .intercepts import best_shift
 from .losses import get_loss
 from .quantization import QuantizationError, measure
+from .row_norms import squared_norms
 
 Vector = NDArray[np.float64]
 
@@ -214,7 +214,7 @@ class FiniteSum:
     def objective(self, w: ArrayLike) -> float:
         """f(w)."""
         point = self.point(w)
-        return self._penalized(self._pass(point)[0], point)
+        return self._penalized(self._pass(point, gradient=False)[0], point)
 
     def gradient(self, w: ArrayLike) -> Vector:
         """Gradient of f (without the L1 penalty) at w, of the shape of w."""
@@ -238,10 +238,13 @@ class FiniteSum:
         return np.ascontiguousarray((point.coef / self.columns).reshape(self.n_outputs, -1))
 
     def _pass(
-        self, point: Point, margins: Vector | None = None, slopes: Vector | None = None, known: bool = False
-    ) -> Any:
+        self, point: Point, margins: Vector | None = None, slopes: Vector | None = None, known: bool = False,
+        *, gradient: bool = True,
+    ) -> Sums:  # fmt: skip
         v, b = self._in_columns(point), np.zeros(self.n_outputs) if point.intercept is None else point.intercept
-        return evaluate_rows(self.data, self.loss, self.y, self.weights, v, b, margins, slopes, known)
+        return evaluate_rows(
+            self.data, self.loss, self.y, self.weights, v, b, margins, slopes, known, gradient=gradient
+        )
 
     def _penalized(self, losses: float, point: Point) -> float:
         w = point.coef.reshape(-1)
@@ -331,20 +334,16 @@ class FiniteSum:
         u = rng.standard_normal((1, self.n_features))
         b = rng.standard_normal(1)
         largest, n = 0.0, self.n_samples
+        squared, zeros = get_loss("squared"), np.zeros(n)
         for _ in range(POWER_STEPS):
             length = float(np.sqrt(np.sum(u * u) + (b @ b if self.has_intercept else 0.0)))
             if not (length > 0 and np.isfinite(length)):
                 break
             u, b = u / length, b / length
-            new_u, new_b = np.zeros_like(u), np.zeros(1)
-            for start, stop in self.data.blocks():
-                m = products(self.data, start, stop, u)
-                if self.has_intercept:
-                    m += b * self.intercept_unit
-                if self.weights is not None:
-                    m *= self.weights[start:stop]
-                new_u += weighted_sums(self.data, start, stop, m) / n
-                new_b += m.sum() * self.intercept_unit / n
+            offset = b * self.intercept_unit if self.has_intercept else np.zeros(1)
+            # the gradient of (1/n) sum_i s_i (x_i.u + b)^2 / 2
+            sums = evaluate_rows(self.data, squared, zeros, self.weights, u, offset)
+            new_u, new_b = sums.rows / n, sums.slopes * self.intercept_unit / n
             largest = float(np.sqrt(np.sum(new_u * new_u) + (new_b @ new_b if self.has_intercept else 0.0)))
             u, b = new_u, new_b
         return min(POWER_MARGIN * self.loss.curvature * largest + self.penalty_lipschitz, self.lipschitz)

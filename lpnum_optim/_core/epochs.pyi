@@ -66,8 +66,9 @@ def float_epoch(
     intercept_step: float = 0.0,
     centered: bool = False,
 ) -> None: ...
+def checked(x: DataMatrix) -> Any: ...
 def evaluate_rows(
-    x: DataMatrix,
+    x: Any,
     targets: _Vector,
     v: _NDArray,
     intercept: _Vector,
@@ -80,6 +81,7 @@ def evaluate_rows(
     weights: _Vector | None = None,
     margins: _NDArray | None = None,
     slopes: _NDArray | None = None,
+    known: bool = False,
     rows: _NDArray | None = None,
 ) -> tuple[float, _Vector]: ...
 def row_products(x: _NDArray, x_step: float, w: _Vector) -> _Vector: ...

@@ -72,7 +72,7 @@ cdef extern from "epochs_api.h" nogil:
 
 
 cdef extern from "evaluation_api.h" nogil:
-    int EVALUATION_BLOCK
+    int EVALUATION_BLOCK, EVALUATION_MARGINS
 
     ctypedef struct evaluation_problem:
         data_matrix x
@@ -85,6 +85,7 @@ cdef extern from "evaluation_api.h" nogil:
         const double *intercept
         double *margins
         double *slopes
+        int known
         size_t block
 
     ctypedef struct evaluation_sums:

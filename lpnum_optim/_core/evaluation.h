@@ -147,14 +147,18 @@ static code_block evaluation_codes(const evaluation_state *s, size_t first, size
     return b;
 }
 
+static void evaluation_unpack(evaluation_state *s, size_t first, size_t rows) {
+    const data_matrix *x = &s->p->x;
+    for (size_t i = 0; i < rows; i++)
+        code_unpack((const uint8_t *)x->data + (first + i) * ((x->d + 1) / 2), x->d, x->kind == X_INT4,
+                    s->unpacked + i * s->pitch);
+}
+
 static void evaluation_margins(evaluation_state *s, size_t first, size_t rows) {
     const evaluation_problem *p = s->p;
     const data_matrix *x = &p->x;
     if (s->codes) {
-        if (s->unpacked)
-            for (size_t i = 0; i < rows; i++)
-                code_unpack((const uint8_t *)x->data + (first + i) * ((x->d + 1) / 2), x->d, x->kind == X_INT4,
-                            s->unpacked + i * s->pitch);
+        if (s->unpacked) evaluation_unpack(s, first, rows);
         const code_block b = evaluation_codes(s, first, rows);
         code_margins(&b, &s->v_digits, p->outputs, x->step, s->margins, p->block, s->row_sums);
     } else if (x->columns) {
@@ -167,6 +171,7 @@ static void evaluation_margins(evaluation_state *s, size_t first, size_t rows) {
 static void evaluation_gradient(evaluation_state *s, size_t first, size_t rows, const double *slopes) {
     const evaluation_problem *p = s->p;
     if (s->codes) {
+        if (s->unpacked && p->known) evaluation_unpack(s, first, rows);
         const code_block b = evaluation_codes(s, first, rows);
         code_digits_of(slopes, rows, p->block, p->outputs, &s->slope_digits);
         code_gradient(&b, &s->slope_digits, p->outputs, s->gradient, s->pitch, s->strip, s->interleaved);
@@ -189,11 +194,16 @@ static void store_samples(const double *restrict src, size_t n, size_t pitch, si
 static void evaluation_block(evaluation_state *s, size_t first, size_t rows, evaluation_sums *sums) {
     const evaluation_problem *p = s->p;
     const size_t outputs = p->outputs, pitch = p->block;
-    evaluation_margins(s, first, rows);
+    if (p->known)
+        for (size_t i = 0; i < rows; i++)
+            for (size_t c = 0; c < outputs; c++) s->margins[c * pitch + i] = p->margins[(first + i) * outputs + c];
+    else
+        evaluation_margins(s, first, rows);
     for (size_t c = 0; c < outputs; c++)
         for (size_t i = 0; i < rows; i++) s->margins[c * pitch + i] += p->intercept[c];
-    losses_of(p, first, rows, s->margins, s->slopes, s->values, s->work);
     if (p->margins) store_samples(s->margins, rows, pitch, outputs, p->margins + first * outputs);
+    if (p->loss == EVALUATION_MARGINS) return;
+    losses_of(p, first, rows, s->margins, s->slopes, s->values, s->work);
     if (p->slopes) store_samples(s->slopes, rows, pitch, outputs, p->slopes + first * outputs);
     if (p->weights) {
         const double *const weights = p->weights + first;

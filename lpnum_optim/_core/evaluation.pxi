@@ -7,8 +7,13 @@ EVALUATIONS[1] = evaluate_rows_avx2
 EVALUATIONS[2] = evaluate_rows_avx512
 
 
+def checked(x):
+    """A data matrix for calls of `evaluate_rows`, so that a sparse one is looked through only once."""
+    return _Matrix("evaluate_rows", x)
+
+
 def evaluate_rows(x, targets, v, intercept, *, loss, block, start, stop, loss_parameter=0.0, weights=None, margins=None,
-                  slopes=None, rows=None):
+                  slopes=None, known=False, rows=None):
     """One pass over rows start .. stop - 1 in float64: margins, losses, slopes and the gradient.
 
     With m_c = x_i.v_c + intercept_c, x_i = x.step * x.rows[i], and s_i = weights[i] ::
@@ -20,20 +25,22 @@ def evaluate_rows(x, targets, v, intercept, *, loss, block, start, stop, loss_pa
 
     Parameters
     ----------
-    x : DataMatrix
+    x : DataMatrix, or what `checked` made of it
         n samples of d features; its scales per column are not applied.
     targets : (n,) float64 array
         As for :func:`lowbit_epoch`.
     v : (C, d) float64 array
     intercept : (C,) float64 array
     loss : int
-        As for :func:`lowbit_epoch`, with its `loss_parameter`.
+        As for :func:`lowbit_epoch`, with its `loss_parameter`; -1: the margins are all that is wanted.
     block : int
         Rows taken at a time, up to ``MAX_BLOCK``; sums over blocks are added one after the other.
     start, stop : int
     weights : (n,) float64 array, optional
     margins, slopes : (n, C) float64 arrays, optional
         Filled in from `start` to `stop`, the slopes without the weights.
+    known : bool
+        The margins are there already, all but the intercept, which is added to them.
     rows : (C, d) float64 array, optional
         Overwritten.
 
@@ -59,7 +66,7 @@ def evaluate_rows(x, targets, v, intercept, *, loss, block, start, stop, loss_pa
     (1.25, array([[2.5, 3.5]]))
     """
     cdef str where = "evaluate_rows"
-    cdef _Matrix matrix = _Matrix(where, x)
+    cdef _Matrix matrix = x if isinstance(x, _Matrix) else _Matrix(where, x)
     cdef evaluation_problem p
     cdef evaluation_sums sums
     cdef size_t first = start, last = stop, outputs = len(v)
@@ -69,11 +76,13 @@ def evaluate_rows(x, targets, v, intercept, *, loss, block, start, stop, loss_pa
         raise ValueError(f"{where}: rows {start} to {stop}; x has {p.x.n}")
     if not 1 <= block <= EVALUATION_BLOCK:
         raise ValueError(f"{where}: block = {block}; allowed 1..{EVALUATION_BLOCK}")
-    if loss not in (LOSS_SQUARED, LOSS_LOGISTIC, LOSS_SOFTMAX, LOSS_HUBER):
-        raise ValueError(f"{where}: loss {loss!r}; allowed: {_LOSSES}")
-    if outputs == 0 or (outputs > 1 and loss != LOSS_SOFTMAX):
+    if loss not in (EVALUATION_MARGINS, LOSS_SQUARED, LOSS_LOGISTIC, LOSS_SOFTMAX, LOSS_HUBER):
+        raise ValueError(f"{where}: loss {loss!r}; allowed: -1 (margins alone), {_LOSSES}")
+    if outputs == 0 or (outputs > 1 and loss not in (LOSS_SOFTMAX, EVALUATION_MARGINS)):
         raise ValueError(f"{where}: loss {loss} with {outputs} outputs; loss 2 (softmax) has one for each class")
-    p.block, p.loss = block, loss
+    if known and margins is None:
+        raise ValueError(f"{where}: known margins, but no margins")
+    p.block, p.loss, p.known = block, loss, bool(known)
     p.loss_parameter = _positive(loss_parameter, f"{where}: loss_parameter") if loss == LOSS_HUBER else 0.0
     p.targets = _kept(held, _vector(targets, f"{where}: targets", p.x.n))
     p.v = _kept(held, _table(v, f"{where}: v", outputs, p.x.d))

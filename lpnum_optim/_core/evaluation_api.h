@@ -7,12 +7,13 @@
 typedef struct {
     data_matrix x;
     size_t outputs;
-    int loss;
+    int loss; /* or EVALUATION_MARGINS: the margins are all that is wanted */
     double loss_parameter;
     const double *targets;         /* IN: n */
     const double *weights;         /* IN: n, factors of the losses, or NULL for 1 */
     const double *v, *intercept;   /* IN: C x d in units of the rows; C */
     double *margins, *slopes;      /* OUT: n x C, or NULL */
+    int known;                     /* margins are IN, too: all but the intercept */
     size_t block;                  /* rows taken at a time, 1 .. EVALUATION_BLOCK */
 } evaluation_problem;
 
@@ -22,7 +23,7 @@ typedef struct {
     double *slopes, *rows; /* OUT */
 } evaluation_sums;
 
-enum { EVALUATION_BLOCK = 4096 };
+enum { EVALUATION_BLOCK = 4096, EVALUATION_MARGINS = -1 };
 
 typedef int (*evaluation_kernel)(const evaluation_problem *p, size_t first, size_t last, evaluation_sums *sums);
 

@@ -141,7 +141,7 @@ def check_finite(rows: NDArray[Any]) -> None:
     """Refuse NaN and infinity, a few rows at a time: a mask of the whole matrix would take its share of memory."""
     if rows.dtype.kind != "f":
         return
-    step, bad = max(1, (1 << 20) // max(1, rows[0].size)), 0
+    step, bad = max(1, (1 << 20) // max(1, rows[:1].size)), 0
     first: tuple[int, ...] = ()
     for start in range(0, len(rows), step):
         mask = ~np.isfinite(rows[start : start + step])

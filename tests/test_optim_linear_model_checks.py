@@ -30,7 +30,9 @@ ignored = pytest.mark.filterwarnings(
 
 @ignored
 # The checks of weights compare two fits to 1e-7: a gradient of the default tol leaves a larger difference.
-@parametrize_with_checks([LPLogisticRegression(tol=1e-11), LPRidge(tol=1e-11)], expected_failed_checks=expected_failures)
+@parametrize_with_checks(
+    [LPLogisticRegression(tol=1e-11), LPRidge(tol=1e-11)], expected_failed_checks=expected_failures
+)
 def test_the_estimators_pass_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 

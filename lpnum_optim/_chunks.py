@@ -20,12 +20,12 @@ from ._checks import vector
 from .anderson import margins_at
 from .data import DataMatrix
 from .data_kinds import as_data_matrix
-from .data_products import squared_norms
 from .evaluation import Evaluation, Point, Sums
 from .grid_control import GridControl, Report
 from .inner_loop import run_steps
 from .losses import Loss, numbers
 from .problem import FiniteSum
+from .row_norms import squared_norms
 from .sampling import draw
 from .steps import Steps
 

@@ -16,6 +16,8 @@ if importlib.util.find_spec("matplotlib") is None:
     collect_ignore += ["lpnum/plotting.py", "lpnum/_plot_quantization.py"]
 if importlib.util.find_spec("sklearn") is None:
     collect_ignore += ["lpnum_optim/linear_model.py", "lpnum_optim/_estimator.py"]
+if importlib.util.find_spec("dask") is None:
+    collect_ignore += ["lpnum_optim/distributed.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,11 @@ def width(text: str) -> int:
     return int(number(text, "an integer in 2..16", 2, 16))
 
 
+def width_or_auto(text: str) -> int | str:
+    """One width, or "auto"."""
+    return text if text == "auto" else width(text)
+
+
 def positive(text: str) -> int:
     """An integer >= 1."""
     return int(number(text, "an integer >= 1", 1, math.inf))

@@ -40,7 +40,10 @@ def add(commands: Any) -> None:
     sub.add_argument("--l1", type=types.nonnegative, default=0.0, help="L1 penalty (default: 0)")
     sub.add_argument("--no-intercept", action="store_true", help="fit no constant")
     sub.add_argument("--method", type=types.method, default="halp", help=f"of {', '.join(METHODS)} (default: halp)")
-    sub.add_argument("--bits", type=types.width, default=8, help="of a low-precision iterate, 2..16 (default: 8)")
+    sub.add_argument(
+        "--bits", type=types.width_or_auto, default="auto",
+        help="of a low-precision iterate, 2..16 (default: auto, which is 8, and 16 where 8 lead no further)",
+    )  # fmt: skip
     sub.add_argument(
         "--data-format", type=types.data_format, default=None, metavar="FORMAT",
         help="how floating-point data are stored while fitting: fixed8, fixed16, ... or float (default)",

@@ -46,7 +46,8 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         name = type(self).__name__
         choice(name, "method", self.method, METHODS)
-        integer(name, "bits", self.bits, 2, 16)
+        if self.bits != "auto":
+            integer(name, "bits", self.bits, 2, 16)
         integer(name, "max_iter", self.max_iter, 1)
         integer(name, "n_iter_no_change", self.n_iter_no_change, 1)
         real(name, "tol", self.tol, zero=True)

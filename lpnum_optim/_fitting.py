@@ -52,7 +52,7 @@ def fit_linear(
     huber_delta: float = 1.35,
     data_format: Any = None,
     method: str = "halp",
-    bits: int = 8,
+    bits: int | str = "auto",
     epochs: int = 1000,
     tol: float = 1e-7,
     seed: int = 0,

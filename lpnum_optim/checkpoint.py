@@ -248,6 +248,13 @@ class Entry:
             raise damaged(self.where, f"holds {name} = {value!r:.80}")
         return float(value)
 
+    def positive(self, name: str) -> float:
+        """A finite float above 0."""
+        value = self.real(name)
+        if not 0.0 < value < np.inf:
+            raise damaged(self.where, f"holds {name} = {value}")
+        return value
+
     def array(self, name: str, shape: tuple[int, ...], dtype: Any = np.float64, *, finite: bool = True) -> Any:
         """An array of this shape and dtype."""
         value = self[name]

@@ -253,7 +253,7 @@ class Quantized:
         """Take over codes, scale, offset and intercept, and none of the policies."""
         w, own = saved.codes("array", self.array), self.array
         self.array = LPArray(w.codes, w.format, w.scale, w.offset, rounding=own.rounding, rng=self.rng)
-        self._scale = saved.real("scale")
+        self._scale = saved.positive("scale")
         self.intercept = saved.optional("intercept", None if self.intercept is None else self.intercept.shape)
 
 

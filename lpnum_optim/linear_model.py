@@ -52,7 +52,7 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
         minimum, relatively: below 1e-8 with the default for condition numbers up to 1e6.
     method : {"halp", "svrg", "lp-svrg", "sgd", "lp-sgd"}
         See `lpnum_optim.METHODS`.
-    bits : int in 2..16
+    bits : int in 2..16 or "auto"
         Bits per coefficient during the steps of a low-precision method. They do not limit the accuracy of "halp".
     data_format : lpnum format, name of one, or None
         How floating-point data are stored while fitting, with one scale per feature. None: in their own type, float32
@@ -124,7 +124,7 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
         max_iter: int = 1000,
         tol: float = 1e-7,
         method: str = "halp",
-        bits: int = 8,
+        bits: int | str = "auto",
         data_format: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -283,7 +283,7 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         max_iter: int = 1000,
         tol: float = 1e-7,
         method: str = "halp",
-        bits: int = 8,
+        bits: int | str = "auto",
         data_format: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

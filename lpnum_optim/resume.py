@@ -135,7 +135,7 @@ def restore(run: Any, content: dict[str, Any]) -> None:
     run.passes, run.seconds, run.reference = s.real("passes"), s.real("seconds"), s.real("reference")
     run.report = run.report._replace(saturated=s.real("saturated"), range_used=s.real("range_used"))
     run.trace.rows = _rows(s.array("history", (run.epoch + 1, len(HISTORY)), finite=False))
-    run.steps, run.cumulative = options.steps_of(problem, replace(o, step_size=s.real("step_size")))
+    run.steps, run.cumulative = options.steps_of(problem, replace(o, step_size=s.positive("step_size")))
     run.estimate = run.row.gradient(problem, run.steps.factors)
     _restore_generators(run, s)
     run.point = _point(s.entry("point"), problem, where)
@@ -202,8 +202,7 @@ def _restore_grid(run: Any, s: Entry) -> None:
     o = run.o
     run.scale = s.real("scale")
     if run.row.iterate.quantized:
-        if not (np.isfinite(run.scale) and run.scale > 0):
-            raise damaged(s.where, f"holds scale = {run.scale}")
+        s.positive("scale")
         if not run.row.iterate.centered:  # its grid was chosen once, perhaps by a run of its own
             run.o = replace(o, scale=run.scale)
         run.rule = run.scale_rule()

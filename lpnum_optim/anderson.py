@@ -93,7 +93,8 @@ class Anderson:
         if evaluation.margins is None or not isinstance(self.problem, FiniteSum):
             return start, None
         if not self.keep_margins:
-            return start, margins_at(self.problem, start)
+            # Over those of the snapshot, which nothing needs any more: with many classes they are large.
+            return start, margins_at(self.problem, start, evaluation.margins)
         result = evaluation.margins.copy()
         for c, one in zip(factors, self.differences, strict=True):
             assert one.margins is not None
@@ -139,10 +140,10 @@ class Anderson:
         return np.clip(factors, -LONGEST, LONGEST)
 
 
-def margins_at(problem: FiniteSum, point: Point) -> Vector:
-    """x_i.w + b of all samples, of shape (n,) or (n, n_classes): one product with X."""
+def margins_at(problem: FiniteSum, point: Point, out: Vector | None = None) -> Vector:
+    """x_i.w + b of all samples, of shape (n,) or (n, n_classes): one product with X; in `out` if it is given."""
     v = np.ascontiguousarray((point.coef / problem.columns).reshape(problem.n_outputs, -1))
-    margins = all_margins(problem.data, v)
+    margins = all_margins(problem.data, v, None if out is None else out.reshape(len(out), -1))
     if point.intercept is not None:
         margins += point.intercept
     return margins if problem.loss.per_class else margins[:, 0]

@@ -139,8 +139,8 @@ def soft_threshold(w: Vector, threshold: float | Vector) -> Vector:
     return shrunk
 
 
-def all_margins(data: DataMatrix, v: Vector) -> Vector:
-    """``x_i.v`` of all rows, (n, C), without the intercept."""
-    margins = np.empty((data.shape[0], len(v)))
+def all_margins(data: DataMatrix, v: Vector, out: Vector | None = None) -> Vector:
+    """``x_i.v`` of all rows, (n, C), without the intercept; in `out` if it is given."""
+    margins = np.empty((data.shape[0], len(v))) if out is None else out
     evaluate_rows(data, None, margins[:, 0].copy(), None, v, np.zeros(len(v)), margins, gradient=False)
     return margins

@@ -15,33 +15,49 @@ Vector = NDArray[np.float64]
 
 # Newton's steps; it converges quadratically from one snapshot to the next, and need not be exact.
 STEPS, GOOD_ENOUGH = 3, 1e-3
+# Samples at a time.
+ROWS = 1 << 13
 
 
-def best_shift(loss: Loss, margins: Vector, targets: Vector, weights: Vector | None) -> Vector:
-    """What to add to the intercepts (C,) so that the mean loss of ``margins + shift`` (n, C) is smallest.
+def best_intercept(loss: Loss, margins: Vector, targets: Vector, weights: Vector | None, start: Vector) -> Vector:
+    """The intercepts (C,) with which the mean loss of ``margins + intercept`` (n, C) is smallest, from `start` on.
 
     >>> from lpnum_optim.losses import get_loss
-    >>> best_shift(get_loss("squared"), np.zeros((3, 1)), np.array([1.0, 2.0, 6.0]), None)
+    >>> best_intercept(get_loss("squared"), np.zeros((3, 1)), np.array([1.0, 2.0, 6.0]), None, np.zeros(1))
     array([3.])
     """
-    shift, best, lowest, first = np.zeros(margins.shape[1]), np.zeros(margins.shape[1]), np.inf, np.inf
-    share = np.full(len(margins), 1.0 / len(margins)) if weights is None else weights / len(margins)
+    intercept = best = start
+    lowest = first = np.inf
     for _ in range(STEPS):
-        moved = margins + shift
-        values, slopes = loss.evaluate(moved if loss.per_class else moved[:, 0], targets)
-        objective = float(values @ share)
+        objective, gradient, hessian = _mean_loss(loss, margins, targets, weights, intercept)
         if not objective < lowest:
             break
-        best, lowest = shift, objective
-        gradient = share @ slopes.reshape(margins.shape)
+        best, lowest = intercept, objective
         size = float(np.abs(gradient).max())
         first = min(first, size)
         if size == 0.0 or (size < GOOD_ENOUGH * first):
             break
-        shift = shift - np.linalg.pinv(_hessian(loss, slopes, targets, share), rcond=1e-9, hermitian=True) @ gradient
-        if not np.isfinite(shift).all():
+        intercept = intercept - np.linalg.pinv(hessian, rcond=1e-9, hermitian=True) @ gradient
+        if not np.isfinite(intercept).all():
             break
     return best
+
+
+def _mean_loss(
+    loss: Loss, margins: Vector, targets: Vector, weights: Vector | None, intercept: Vector
+) -> tuple[float, Vector, Vector]:
+    """The mean loss, its gradient (C,) and its second derivatives (C, C); in parts, so that it needs little memory."""
+    n, classes = margins.shape
+    objective, gradient, hessian = 0.0, np.zeros(classes), np.zeros((classes, classes))
+    for first in range(0, n, ROWS):
+        part = slice(first, first + ROWS)
+        moved, y = margins[part] + intercept, targets[part]
+        share = np.full(len(moved), 1.0 / n) if weights is None else weights[part] / n
+        values, slopes = loss.evaluate(moved if loss.per_class else moved[:, 0], y)
+        objective += float(values @ share)
+        gradient += share @ slopes.reshape(moved.shape)
+        hessian += _hessian(loss, slopes, y, share)
+    return objective, gradient, hessian
 
 
 def _hessian(loss: Loss, slopes: Vector, targets: Vector, share: Vector) -> Vector:

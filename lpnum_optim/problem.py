@@ -15,7 +15,7 @@ from .data import DataMatrix, advise_huge_pages
 from .data_kinds import as_data_matrix
 from .evaluation import Evaluation, Point, Sums, all_margins, evaluate_rows, soft_threshold
 from .function_sum import FunctionSum as FunctionSum
-from .intercepts import best_shift
+from .intercepts import best_intercept
 from .losses import get_loss
 from .quantization import QuantizationError, measure
 from .row_norms import squared_norms
@@ -186,8 +186,7 @@ class FiniteSum:
         if point.intercept is None:
             return point, self._evaluated(point, None)
         margins = all_margins(self.data, self._in_columns(point))
-        shift = best_shift(self.loss, margins + point.intercept, self.y, self.weights)
-        b = point.intercept + shift
+        b = best_intercept(self.loss, margins, self.y, self.weights, point.intercept)
         point = Point(point.coef, b - b.mean() if self.loss.per_class else b)
         return point, self._evaluated(point, margins)
 

@@ -71,6 +71,7 @@ class Run:
     def start(self) -> None:
         """Row 0 of the history; the step size and the grid, which need the gradient at the start."""
         o = self.o
+        at_zero = self.problem.evaluate(np.zeros_like(o.x0)).grad_norm if np.any(o.x0) else 0.0
         self.evaluation = self.problem.evaluate(o.x0)
         norm = self.evaluation.grad_norm
         if not np.isfinite(norm):
@@ -78,7 +79,7 @@ class Run:
                 f"minimize: the gradient at the start has norm {norm}; scale the data or choose another x0"
             )
         self._keep_best()
-        self.reference = norm if not np.any(o.x0) else max(norm, self.problem.evaluate(np.zeros_like(o.x0)).grad_norm)
+        self.reference = max(norm, at_zero)
         if norm <= o.tol:
             call_all(self.callbacks, self._state())
             self._judge()
@@ -110,6 +111,7 @@ class Run:
             if self.anderson is not None:
                 start, margins = self.anderson.start(self.point, self.evaluation)
                 self.estimate.start_from(start, margins)
+                del margins  # the estimate gives them up before the next evaluation needs the memory
                 if start is not self.point:
                     self.iterate.move_to(start)
             self.iterate.begin_epoch(self.scale)

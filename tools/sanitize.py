@@ -16,8 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "build" / "sanitize"
 # What reaches every kernel, at every SIMD level, with sizes around the length of a vector; a few minutes.
-TESTS = ("arithmetic", "block_products", "blocks", "codec", "exact_inputs", "fuzz", "linalg", "numpy_products", "packing",
-         "reference", "tables", "threads")  # fmt: skip
+TESTS = (
+    "arithmetic", "block_products", "blocks", "codec", "exact_inputs", "fuzz", "linalg", "numpy_products", "packing",
+    "reference", "tables", "threads",
+)  # fmt: skip
 EPOCHS = ("epochs", "epochs_control", "epochs_general", "epochs_outputs", "optim_evaluation")
 SYMBOLS = (b"__asan_report_load", b"__ubsan_handle")  # what a sanitized module calls
 OPTIONS = {

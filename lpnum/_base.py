@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,12 +19,16 @@ class StoredArray:
 
     _policy: Policy | None  # what the array itself says; None where it says nothing
 
-    # ---- shape -----------------------------------------------------------------------------------------------------
+    if TYPE_CHECKING:  # what the classes define
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of the dimensions."""
-        raise NotImplementedError
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+        def copy(self) -> Self: ...
+        def transpose(self, *axes: Any) -> Self: ...
+        def dequantize(self, dtype: Any = None) -> np.ndarray: ...
+        def __getitem__(self, index: Any) -> Any: ...
+
+    # ---- shape -----------------------------------------------------------------------------------------------------
 
     @property
     def ndim(self) -> int:
@@ -89,23 +93,6 @@ class StoredArray:
         if self.rng is not None:
             new._policy = Policy(self.rounding, self.overflow, None, CounterRNG(self.rng.seed, self.rng.stream))
         return new
-
-    # ---- what the classes define -----------------------------------------------------------------------------------
-
-    def copy(self) -> Self:
-        """An independent array."""
-        raise NotImplementedError
-
-    def transpose(self, *axes: Any) -> Self:
-        """View with the axes permuted."""
-        raise NotImplementedError
-
-    def dequantize(self, dtype: Any = None) -> np.ndarray:
-        """The values as a plain array."""
-        raise NotImplementedError
-
-    def __getitem__(self, index: Any) -> Any:
-        raise NotImplementedError
 
 
 def own_policy(rounding: str | None, overflow: str | None, rng: Any) -> Policy | None:

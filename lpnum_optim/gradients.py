@@ -54,9 +54,6 @@ class GradientEstimate(Protocol):
     def take_snapshot(self, point: Point, evaluation: Evaluation) -> None:
         """Start an epoch at a point where the full gradient is known."""
 
-    def start_from(self, start: Point, margins: Vector | None) -> None:
-        """Begin the steps elsewhere than at the snapshot, at a point of these margins."""
-
     def release(self) -> None:
         """Forget the margins and slopes of the snapshot: those of the next one need the memory."""
 
@@ -95,10 +92,6 @@ class Stochastic:
         """Remember where the epoch starts; the full gradient is not used."""
         self.snapshot = point
         self.evaluation: Evaluation | None = evaluation
-
-    def start_from(self, start: Point, margins: Vector | None) -> None:
-        """Accelerated starts are for estimates with a snapshot."""
-        raise NotImplementedError
 
     def release(self) -> None:
         """Forget the margins."""

@@ -110,6 +110,7 @@ class Run:
                 self.scale = self.rule.start(self._state_in_codes())
             if self.anderson is not None:
                 start, margins = self.anderson.start(self.point, self.evaluation)
+                assert isinstance(self.estimate, VarianceReduced)  # the others refuse acceleration
                 self.estimate.start_from(start, margins)
                 del margins  # the estimate gives them up before the next evaluation needs the memory
                 if start is not self.point:

@@ -6,12 +6,13 @@ import operator
 
 import numpy as np
 import pytest
+from arithmetic_checks import all_pairs, rounded_onto, values_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import lpnum
-from lpnum import _reference, testing
+from lpnum import testing
 from lpnum.random import CounterRNG
 from lpnum.rounding import ROUNDING_MODES
 
@@ -27,23 +28,6 @@ IN_PLACE = {
     np.multiply: operator.imul,
     np.divide: operator.itruediv,
 }
-
-
-def values_of(x):
-    return x.dequantize(np.float64) if isinstance(x, lpnum.LPArray) else np.asarray(x, np.float64)
-
-
-def rounded_onto(values, target, mode="nearest-even", seed=0, stream=0):
-    """Codes of values on the grid of `target`, by the oracle."""
-    fmt = target.format
-    step = np.asarray(target.scale) * fmt.unit
-    return _reference.encode(values, fmt.code_min, fmt.code_max, step, target.offset, mode, seed=seed, stream=stream)
-
-
-def all_pairs(fa=lpnum.fixed8, fb=lpnum.fixed8, ga=(0.013, 0.0), gb=(0.4, 0.0)):
-    a = lpnum.from_codes(fa.all_codes(), fa, *ga).reshape(-1, 1)
-    b = lpnum.from_codes(fb.all_codes(), fb, *gb).reshape(1, -1)
-    return a, b
 
 
 # ---- two arrays ----------------------------------------------------------------------------------------------------

@@ -9,27 +9,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from block_checks import at_every_level, decoded
+from block_checks import MX, NAMED, OTHERS, RULES, at_every_level, decoded
 
 import lpnum
 from lpnum import _reference
-from lpnum.block_formats import SCALE_ROUNDINGS, BlockFormat, named_blocks
+from lpnum.block_formats import SCALE_ROUNDINGS, BlockFormat
 from lpnum.formats import FixedFormat
 from lpnum.random import CounterRNG
 from lpnum.rounding import ROUNDING_MODES
 
-NAMED = named_blocks()
-MX = [f for f in NAMED.values() if not f.tensor_scale]
-OTHERS = [
-    BlockFormat(lpnum.fixed4, 64),
-    BlockFormat(lpnum.fixed(6, frac=2), 7, lpnum.minifloat(5, 0, specials="none", signed=False)),
-    BlockFormat(lpnum.minifloat(3, 0, specials="none"), 2),
-    BlockFormat(lpnum.float8_e3m4, 1030),  # longer than what the kernels take at once
-    BlockFormat(lpnum.fixed8, 10, lpnum.float8_e4m3fn, "nearest-even", True),
-    BlockFormat(lpnum.float8_e5m2, 24, lpnum.float8_e5m2, "up"),
-]
-RULES = [f.with_scale_rounding(r) for f in (*MX, *OTHERS[:4]) for r in SCALE_ROUNDINGS]
-RULES += [f.with_scale_rounding(r) for f in (NAMED["nvfp4"], *OTHERS[4:]) for r in ("nearest-even", "up")]
 QUICK = [lpnum.mxfp4.with_scale_rounding(r) for r in SCALE_ROUNDINGS]
 QUICK += [lpnum.mxfp8_e4m3.with_scale_rounding(r) for r in ("up", "even")] + [lpnum.nvfp4.with_scale_rounding("up")]
 

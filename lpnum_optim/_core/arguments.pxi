@@ -270,8 +270,8 @@ cdef class _Problem:
 cdef _raise(int status, str where):
     if status == EPOCH_NO_MEMORY:
         raise MemoryError(f"{where}: no memory for the scratch arrays")
-    if status == EPOCH_UNSUPPORTED:
-        raise NotImplementedError(f"{where}: no kernel for this combination of data, batch and penalties")
+    if status == EPOCH_TOO_WIDE:
+        raise ValueError(f"{where}: packed 4-bit rows of more than 2^23 columns; pass the codes unpacked, as int8")
     if status:
         raise RuntimeError(f"{where}: kernel status {status}")
 

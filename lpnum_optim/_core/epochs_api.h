@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EPOCH_OK = 0, EPOCH_NO_MEMORY = 1, EPOCH_UNSUPPORTED = 2 };
+enum { EPOCH_OK = 0, EPOCH_NO_MEMORY = 1, EPOCH_TOO_WIDE = 2 };
 enum { LOSS_SQUARED = 0, LOSS_LOGISTIC = 1, LOSS_SOFTMAX = 2, LOSS_HUBER = 3 };
 enum { X_INT8 = 0, X_UINT8 = 1, X_FLOAT32 = 2, X_FLOAT64 = 3, X_INT16 = 4, X_INT4 = 5, X_UINT4 = 6 };
 

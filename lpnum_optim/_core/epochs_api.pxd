@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
 cdef extern from "epochs_api.h" nogil:
-    int EPOCH_NO_MEMORY, EPOCH_UNSUPPORTED
+    int EPOCH_NO_MEMORY, EPOCH_TOO_WIDE
     int LOSS_SQUARED, LOSS_LOGISTIC, LOSS_SOFTMAX, LOSS_HUBER
     int X_INT8, X_UINT8, X_FLOAT32, X_FLOAT64, X_INT16, X_INT4, X_UINT4
 

@@ -275,7 +275,7 @@ static int evaluate_rows(const evaluation_problem *p, size_t first, size_t last,
     const int kind = p->x.kind, packed = kind == X_INT4 || kind == X_UINT4;
     const int narrow = !p->x.columns && (packed || kind == X_INT8 || kind == X_UINT8), fits = p->x.d <= (size_t)1 << 23;
     evaluation_state s = {.p = p, .codes = narrow && fits, .pitch = up_to(p->x.d, EVALUATION_STRIP)};
-    if (packed && !fits) return EPOCH_UNSUPPORTED;
+    if (packed && !fits) return EPOCH_TOO_WIDE;
     void *const memory = malloc(evaluation_layout(&s, NULL) + 64);
     if (!memory) return EPOCH_NO_MEMORY;
     evaluation_layout(&s, (uint8_t *)(((uintptr_t)memory + 63) / 64 * 64));

@@ -1,0 +1,1 @@
+"""Deep networks in low precision, on PyTorch."""

@@ -1,4 +1,4 @@
-"""Peak of torch's CPU allocator during a call, as the profiler's memory events tell it, and the process's RSS beside it."""
+"""Peak of torch's CPU allocator during a call, as the profiler's memory events tell it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The networks of the experiments, for 32 x 32 images, and a character model.
 
-`resnet`: He et al. 2016, section 4.2 (6n + 2 layers). `resnet18`, `mobilenet_v2`, `shufflenet_v2`, `squeezenet`: the forms
-that the precision-assignment paper (Lee, Sharma, Aiken 2023) trains, with 3 x 3 first convolutions of stride 1. All take a
-width multiplier. They are ordinary modules; nothing in them knows of low precision.
+`resnet`: He et al. 2016, section 4.2 (6n + 2 layers). `resnet18`, `mobilenet_v2`, `shufflenet_v2`, `squeezenet`: the
+forms that the precision-assignment paper (Lee, Sharma, Aiken 2023) trains, whose first convolutions have stride 1. All
+take a width multiplier. They are ordinary modules; nothing in them knows of low precision.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-__all__ = ["MODELS", "CharLSTM", "make_model", "mobilenet_v2", "resnet", "resnet18", "shufflenet_v2", "squeezenet"]
+__all__ = ["MODELS", "CharLSTM", "mobilenet_v2", "resnet", "resnet18", "shufflenet_v2", "squeezenet"]
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:

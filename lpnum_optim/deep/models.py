@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 __all__ = ["MODELS", "CharLSTM", "mobilenet_v2", "resnet", "resnet18", "shufflenet_v2", "squeezenet"]
 
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """relu(body(x) + shortcut(x))."""
-        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
+        return functional.relu(self.body(x) + self.shortcut(x), inplace=True)
 
 
 class ResNet(nn.Module):
@@ -56,7 +56,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (batch, classes)."""
-        return self.classifier(torch.flatten(F.adaptive_avg_pool2d(self.features(x), 1), 1))
+        return self.classifier(torch.flatten(functional.adaptive_avg_pool2d(self.features(x), 1), 1))
 
 
 def scaled(width: float, *channels: int) -> list[int]:
@@ -123,7 +123,7 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (batch, classes)."""
-        return self.classifier(torch.flatten(F.avg_pool2d(self.features(x), 4), 1))
+        return self.classifier(torch.flatten(functional.avg_pool2d(self.features(x), 4), 1))
 
 
 def mobilenet_v2(classes: int = 10, width: float = 1.0) -> MobileNetV2:
@@ -196,7 +196,7 @@ class ShuffleNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (batch, classes)."""
-        return self.classifier(torch.flatten(F.avg_pool2d(self.features(x), 4), 1))
+        return self.classifier(torch.flatten(functional.avg_pool2d(self.features(x), 4), 1))
 
 
 def shufflenet_v2(classes: int = 10, width: float = 1.0) -> ShuffleNetV2:
@@ -217,7 +217,7 @@ class Fire(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Concatenation of the two branches."""
         x = self.squeeze(x)
-        return F.relu(torch.cat([self.one(x), self.three(x)], 1), inplace=True)
+        return functional.relu(torch.cat([self.one(x), self.three(x)], 1), inplace=True)
 
 
 class SqueezeNet(nn.Module):
@@ -243,8 +243,8 @@ class SqueezeNet(nn.Module):
         for k, fire in enumerate(self.fires):
             x = fire(x)
             if k in (2, 6):
-                x = F.max_pool2d(x, 2)
-        return torch.flatten(F.adaptive_avg_pool2d(self.classifier(x), 1), 1)
+                x = functional.max_pool2d(x, 2)
+        return torch.flatten(functional.adaptive_avg_pool2d(self.classifier(x), 1), 1)
 
 
 def squeezenet(classes: int = 10, width: float = 1.0) -> SqueezeNet:

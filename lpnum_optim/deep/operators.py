@@ -8,9 +8,11 @@ compiled by ``torch.compile`` or ``torch.jit``; tensors that come from there are
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,11 +34,13 @@ class Kind:
 
     gemm : whether products are summed (a group of tensors starts at its output)
     parameters : positions and names of the arguments that may be parameters
+    saves_result : whether the backward pass needs the function's own result
     """
 
     name: str
     gemm: bool = False
     parameters: tuple[tuple[int, str], ...] = ()
+    saves_result: bool = False
 
 
 def _weights(first: int) -> tuple[tuple[int, str], ...]:
@@ -49,6 +53,7 @@ NORM = Kind("norm", parameters=_weights(2))
 ACTIVATION, POOL, ADD, CAT, SPLIT, LOSS, OTHER = map(
     Kind, ("activation", "pool", "add", "cat", "split", "loss", "other")
 )
+SAVED_ACTIVATION = Kind("activation", saves_result=True)
 PRELU = Kind("activation", parameters=((1, "weight"),))
 EMBEDDING = Kind("embedding", parameters=((1, "weight"),))
 
@@ -60,9 +65,10 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("matmul", "__matmul__", "mm", "bmm", "einsum"), Kind("gemm", gemm=True)),
     "batch_norm": BATCH_NORM, "layer_norm": NORM, "group_norm": NORM, "instance_norm": BATCH_NORM, "rms_norm": NORM,
     **dict.fromkeys(
-        ("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "elu", "selu", "celu", "gelu",
-         "silu", "mish", "softplus", "hardswish", "hardsigmoid", "sigmoid", "tanh", "softmax", "clamp"), ACTIVATION
+        ("relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "gelu", "silu", "mish", "softplus", "hardswish",
+         "hardsigmoid", "clamp"), ACTIVATION
     ),
+    **dict.fromkeys(("relu", "relu_", "elu", "selu", "celu", "sigmoid", "tanh", "softmax"), SAVED_ACTIVATION),
     "prelu": PRELU, "embedding": EMBEDDING,
     **dict.fromkeys(
         ("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
@@ -143,6 +149,7 @@ class Call:
     mode: OperatorMode
     index: int
     kind: Kind
+    name: str
     function: Callable[..., Any]
     args: list[Any]
     kwargs: dict[str, Any]
@@ -151,6 +158,11 @@ class Call:
     def run(self) -> Any:
         """The result of the function itself."""
         return self.function(*self.args, **self.kwargs)
+
+    @staticmethod
+    def outputs(result: Any) -> list[Tensor]:
+        """The tensors of a result that hold numbers of the network (a pooling also returns places)."""
+        return [tensor for tensor in _tensors(result) if tensor.is_floating_point()]
 
     def argument(self, place: Any) -> Any:
         """The argument at a place of `parameters`."""
@@ -181,19 +193,19 @@ class OperatorMode(TorchFunctionMode):
         self.names = {id(p): name for name, p in module.named_parameters(remove_duplicate=False)}
         self.path: list[str] = []
         self.operators: list[Operator] = []
-        self._made: dict[int, tuple[Source, Tensor]] = {}  # by id; the reference keeps ids from being used again
+        self._made: dict[int, tuple[Source, weakref.ref[Tensor]]] = {}  # by id, which may be used again
 
     def start(self, inputs: Any) -> None:
         """A forward pass begins with these tensors."""
         self.operators, self._made = [], {}
         for position, tensor in enumerate(_tensors(inputs)):
-            self._made[id(tensor)] = (INPUT, position), tensor
+            self._remember(tensor, (INPUT, position))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every torch function called while the mode is active comes here."""
         kwargs = kwargs or {}
-        sources = [t for t in _tensors((args, kwargs)) if t.is_floating_point() or id(t) in self._made]
-        known = [self._made[id(t)][0] for t in sources if id(t) in self._made]
+        sources = _tensors((args, kwargs))
+        known = [source for source in map(self._source, sources) if source is not None]
         name = resolve_name(func) or getattr(func, "__name__", str(func))
         short = name.rsplit(".", 1)[-1]
         if not known or short in QUESTIONS or short.startswith("__get"):
@@ -204,7 +216,7 @@ class OperatorMode(TorchFunctionMode):
                 f"{name} in {self._where()} is one call for a whole network inside; a precision assignment works for "
                 "convolutions, linear layers, norms, activations, pooling, sums and concatenations"
             )
-        call = Call(self, len(self.operators), kind or OTHER, func, list(args), dict(kwargs))
+        call = Call(self, len(self.operators), kind or OTHER, short, func, list(args), dict(kwargs))
         for position, argument in call.kind.parameters:
             place: Any = position if position < len(args) else argument
             value = call.argument(place) if place in kwargs or isinstance(place, int) else None
@@ -214,8 +226,16 @@ class OperatorMode(TorchFunctionMode):
         if short in VIEWS:
             return self._pass_on(func, args, kwargs, known)
         result = self.handler(call)
-        self._note(call, short, known, result)
+        self._note(call, known, result)
         return result
+
+    def _remember(self, tensor: Tensor, source: Source) -> None:
+        self._made[id(tensor)] = source, weakref.ref(tensor)
+
+    def _source(self, tensor: Tensor) -> Source | None:
+        """Which operator made this tensor."""
+        source, reference = self._made.get(id(tensor), (None, None))
+        return source if reference is not None and reference() is tensor else None
 
     def _where(self) -> str:
         return self.path[-1] if self.path and self.path[-1] else "the network"
@@ -223,7 +243,7 @@ class OperatorMode(TorchFunctionMode):
     def _refuse_strangers(self, sources: list[Tensor], name: str) -> None:
         """A tensor that needs a gradient but is neither parameter nor output was made where the mode cannot see."""
         for tensor in sources:
-            if id(tensor) not in self._made and id(tensor) not in self.names and tensor.grad_fn is not None:
+            if tensor.grad_fn is not None and id(tensor) not in self.names and self._source(tensor) is None:
                 raise UntraceableError(
                     f"{name} in {self._where()} takes a tensor of shape {tuple(tensor.shape)} made by "
                     f"{tensor.grad_fn.name()}, which no torch function seen here returned: a custom autograd.Function "
@@ -235,24 +255,31 @@ class OperatorMode(TorchFunctionMode):
         result = func(*args, **kwargs)
         if known:
             for tensor in _tensors(result):
-                self._made.setdefault(id(tensor), (known[0], tensor))
+                if self._source(tensor) is None:
+                    self._remember(tensor, known[0])
         return result
 
-    def _note(self, call: Call, name: str, known: list[Source], result: Any) -> None:
-        outputs = [t for t in _tensors(result) if t.is_floating_point()]
+    def _note(self, call: Call, known: list[Source], result: Any) -> None:
+        outputs = call.outputs(result)
         names = [parameter for _, parameter in call.parameters]
         shapes = [tuple(t.shape) for t in outputs]
-        self.operators.append(Operator(call.index, call.kind, name, self._where(), known, names, shapes))
+        self.operators.append(Operator(call.index, call.kind, call.name, self._where(), known, names, shapes))
         for position, tensor in enumerate(outputs):
-            self._made[id(tensor)] = (call.index, position), tensor
+            self._remember(tensor, (call.index, position))
+
+    def _enter(self, name: str, module: nn.Module, args: Any) -> None:
+        self.path.append(name)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.path.pop()
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
         """Keep `path` up to date with hooks on every submodule, so that errors and reports can name places."""
         handles = []
         for name, child in module.named_modules():
-            handles.append(child.register_forward_pre_hook(lambda m, args, name=name: self.path.append(name)))
-            handles.append(child.register_forward_hook(lambda m, args, out: self.path.pop() and None, always_call=True))
+            handles.append(child.register_forward_pre_hook(partial(self._enter, name)))
+            handles.append(child.register_forward_hook(self._leave, always_call=True))
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ Autograd says what is saved through ``torch.autograd.graph.saved_tensors_hooks``
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -94,13 +94,13 @@ def _belongs_to_a_parameter(tensor: torch.Tensor) -> bool:
 
 
 class SavedTensorHooks:
-    """The two hooks of autograd: `pack` when a tensor is saved, `unpack` when the backward pass wants it."""
+    """The two hooks of autograd: `pack` when a tensor is saved, `unpack` when the backward pass wants it.
 
-    def __init__(
-        self, fmt: Format, *, scale: float | None, rounding: str, rng: Any, min_numel: int, store: CodeStore
-    ) -> None:
-        self.fmt, self.scale, self.rounding, self.rng = fmt, scale, rounding, rng
-        self.min_numel, self.store = min_numel, store
+    `encoder` makes the codes of a floating-point tensor that the store does not know yet, or returns None to leave it.
+    """
+
+    def __init__(self, encoder: Callable[[torch.Tensor], SavedCodes | None], store: CodeStore, min_numel: int) -> None:
+        self.encoder, self.store, self.min_numel = encoder, store, min_numel
 
     def pack(self, tensor: torch.Tensor) -> Any:
         """What is kept: codes, narrowed integers, or the tensor itself."""
@@ -109,18 +109,12 @@ class SavedTensorHooks:
         found = self.store.find(tensor)
         if found is not None:
             return found
-        if tensor.is_floating_point() and tensor.element_size() > self.fmt.storage.itemsize and is_dense(tensor):
-            return self.store.add(tensor, self._encoded(tensor))
-        if tensor.dtype == torch.int64:
-            narrow = _narrowed(tensor)
-            return tensor if narrow is None else self.store.add(tensor, narrow)
-        return tensor
-
-    def _encoded(self, tensor: torch.Tensor) -> SavedCodes:
-        scale = power_of_two_scale(tensor, self.fmt) if self.scale is None else self.scale
-        # A NaN means that the step is lost already; the backward pass of 0 lets the loss, which is NaN, tell it.
-        codes = encode(tensor, self.fmt, scale=scale, rounding=self.rounding, rng=self.rng, nan=0.0)
-        return SavedCodes(codes, self.fmt, scale, tensor.dtype)
+        made: Saved | None = None
+        if tensor.is_floating_point() and is_dense(tensor):
+            made = self.encoder(tensor.detach())
+        elif tensor.dtype == torch.int64:
+            made = _narrowed(tensor)
+        return tensor if made is None else self.store.add(tensor, made)
 
     @staticmethod
     def unpack(saved: Any) -> torch.Tensor:
@@ -145,7 +139,6 @@ def compressed_activations(
     rounding: str = "nearest-even",
     rng: Any = None,
     min_numel: int = 4096,
-    store: CodeStore | None = None,
 ) -> Iterator[None]:
     """Keep what autograd saves as codes of a format, within the block.
 
@@ -173,9 +166,17 @@ def compressed_activations(
     """
     if min_numel < 1:
         raise ValueError(f"compressed_activations: min_numel = {min_numel}; expected an integer >= 1")
-    hooks = SavedTensorHooks(
-        formats.format(fmt), scale=scale, rounding=rounding, rng=None if rng is None else as_rng(rng),
-        min_numel=min_numel, store=CodeStore() if store is None else store,
-    )  # fmt: skip
+    chosen = formats.format(fmt)
+    source = None if rng is None else as_rng(rng)
+
+    def encoder(tensor: torch.Tensor) -> SavedCodes | None:
+        if tensor.element_size() <= chosen.storage.itemsize:
+            return None
+        factor = power_of_two_scale(tensor, chosen) if scale is None else scale
+        # A NaN means that the step is lost already, which the loss, itself NaN, tells.
+        codes = encode(tensor, chosen, scale=factor, rounding=rounding, rng=source, nan=0.0)
+        return SavedCodes(codes, chosen, factor, tensor.dtype)
+
+    hooks = SavedTensorHooks(encoder, CodeStore(), min_numel)
     with torch.autograd.graph.saved_tensors_hooks(hooks.pack, hooks.unpack):
         yield

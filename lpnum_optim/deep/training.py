@@ -1,0 +1,229 @@
+"""Training under a precision assignment: what `PrecisionPlan.apply` switches on.
+
+While the root module's forward pass runs, every operator's output is rounded in place to its format and a hook on it
+rounds the gradient that comes back; parameters are replaced by their rounded copies for the call. What autograd saves
+are the codes. The user's loop stays as it is: ``loss.backward(); optimizer.step()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .assignment import OUTPUT, OUTPUT_GRADIENT, PARAMETER, PARAMETER_GRADIENT
+from .codes import decode, is_dense
+from .loss_scaling import LossScale
+from .operators import Call, Operator, OperatorMode, UntraceableError
+from .promotion import Promotion
+from .saved import CodeStore, SavedCodes, SavedTensorHooks
+from .slots import Slot
+
+__all__ = ["Training"]
+
+Key = tuple[str, tuple[int, int]]  # kind and source of a tensor
+
+
+class _LowCopy(torch.autograd.Function):
+    """A parameter's rounded copy; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor, values: Tensor) -> Tensor:
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0], None
+
+
+class Training:
+    """The state of training under a plan; `PrecisionPlan.apply` makes it.
+
+    Attributes
+    ----------
+    slots : list of Slot
+        All assigned tensors.
+    loss_scale : LossScale
+    steps, skipped : int
+        Steps of the optimizer, and how many of them were left out because a gradient overflowed.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        operators: list[Operator],
+        slots: list[Slot],
+        *,
+        promotion: Promotion | None,
+        loss_scale: LossScale,
+        min_numel: int = 1024,
+    ) -> None:
+        self.module, self.optimizer, self.operators, self.slots = module, optimizer, operators, slots
+        self.promotion, self.loss_scale = promotion, loss_scale
+        self.steps = self.skipped = 0
+        self._by_key: dict[Key, Slot] = {(slot.tensor.kind, slot.tensor.source): slot for slot in slots}
+        self._gradient_slots = {slot.tensor.name: slot for slot in slots if slot.tensor.kind == PARAMETER_GRADIENT}
+        self._store = CodeStore()
+        self._hooks = SavedTensorHooks(self._encode_saved, self._store, min_numel)
+        self._saving: Slot | None = None  # of the result that a call saves before it returns it
+        self._mode = OperatorMode(module, self._handle)
+        self._forward: ExitStack | None = None
+        self._measuring = False
+
+    # ---- switching on and off ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def active(self) -> Iterator[Training]:
+        """Hooks on the module, its parameters and the optimizer; all gone afterwards, whatever happens."""
+        with ExitStack() as stack:
+            stack.enter_context(self._mode.watching(self.module))
+            for handle in (
+                self.module.register_forward_pre_hook(self._begin_forward, prepend=True, with_kwargs=True),
+                self.module.register_forward_hook(self._end_forward, always_call=True),
+            ):
+                stack.callback(handle.remove)
+            for name, parameter in self.module.named_parameters():
+                if parameter.requires_grad:
+                    stack.callback(parameter.register_hook(self._gradient_hook(name)).remove)
+            step = self.optimizer.step
+            self.optimizer.step = self._step(step)  # type: ignore[method-assign]
+            stack.callback(lambda: self.optimizer.__dict__.pop("step", None))
+            stack.callback(self._leave_forward)
+            yield self
+
+    def _begin_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._leave_forward()
+        self._forward = ExitStack()
+        if torch.is_grad_enabled():
+            hooks = torch.autograd.graph.saved_tensors_hooks(self._hooks.pack, self._hooks.unpack)
+            self._forward.enter_context(hooks)
+        self._forward.enter_context(self._mode)
+        self._mode.start((args, kwargs))
+        every = self.promotion.measure_every if self.promotion else 0
+        self._measuring = bool(every) and self.steps % every == 0 and torch.is_grad_enabled()
+
+    def _end_forward(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._leave_forward()
+        if output is not None and len(self._mode.operators) != len(self.operators):
+            raise UntraceableError(
+                f"the network ran {len(self._mode.operators)} operators, {len(self.operators)} when the plan was made; "
+                "a plan holds for one path through the network"
+            )
+        if isinstance(output, Tensor) and output.requires_grad and self.loss_scale.scale != 1.0:
+            output.register_hook(lambda gradient: gradient * self.loss_scale.scale)
+
+    def _leave_forward(self) -> None:
+        if self._forward is not None:
+            forward, self._forward = self._forward, None
+            forward.close()
+
+    # ---- one operator ------------------------------------------------------------------------------------------------
+
+    def _handle(self, call: Call) -> Any:
+        """Run a call with rounded parameters and round what it returns."""
+        if call.index >= len(self.operators) or self.operators[call.index].function != call.name:
+            planned = self.operators[call.index].function if call.index < len(self.operators) else "the end"
+            raise UntraceableError(
+                f"operator {call.index} is {call.name} here and was {planned} when the plan was made; "
+                "a plan holds for one path through the network"
+            )
+        for k, (place, _) in enumerate(call.parameters):
+            slot = self._by_key[PARAMETER, (call.index, k)]
+            call.replace(place, self._low_copy(call.argument(place), slot))
+        self._saving = self._by_key[OUTPUT, (call.index, 0)] if call.kind.saves_result else None
+        try:
+            result = call.run()
+        finally:
+            self._saving = None
+        for k, output in enumerate(call.outputs(result)):
+            self._round_output(output, (call.index, k))
+        return result
+
+    def _encode_saved(self, tensor: Tensor) -> SavedCodes | None:
+        """Codes of what autograd saves and no operator made: results of the running call; others stay as they are."""
+        if self._saving is None:
+            return None
+        return self._rounded(tensor, self._saving)
+
+    def _rounded(self, tensor: Tensor, slot: Slot) -> SavedCodes:
+        codes, scale = slot.encoded(tensor)
+        return SavedCodes(codes, slot.fmt, scale, tensor.dtype)
+
+    def _low_copy(self, parameter: Tensor, slot: Slot) -> Tensor:
+        if self._measuring:
+            slot.measure(parameter)
+        saved = self._rounded(parameter.detach(), slot)
+        copy = saved.values()
+        if parameter.requires_grad and torch.is_grad_enabled():
+            copy = _LowCopy.apply(parameter, copy)
+        self._remember(copy, saved)
+        return copy
+
+    def _round_output(self, output: Tensor, source: tuple[int, int]) -> None:
+        slot = self._by_key[OUTPUT, source]
+        if self._measuring:
+            slot.measure(output)
+        if is_dense(output):  # parts of a split are views of rounded values
+            found = self._store.find(output)
+            saved = found if isinstance(found, SavedCodes) else self._rounded(output, slot)
+            # Written behind autograd's back: to it, this is what the operator returned.
+            decode(saved.codes, saved.fmt, scale=saved.scale, out=output.detach())
+            self._remember(output, saved)
+        if output.requires_grad:
+            output.register_hook(self._round_gradient(self._by_key[OUTPUT_GRADIENT, source]))
+
+    def _remember(self, tensor: Tensor, saved: SavedCodes) -> None:
+        """The codes live as long as the tensor, or what autograd saves of it."""
+        self._store.add(tensor, saved)
+        tensor._lpnum_codes = saved  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _round_gradient(slot: Slot) -> Any:
+        def hook(gradient: Tensor) -> Tensor:
+            codes, scale = slot.encoded(gradient)
+            return decode(codes, slot.fmt, scale=scale, dtype=gradient.dtype)
+
+        return hook
+
+    # ---- one step ----------------------------------------------------------------------------------------------------
+
+    def _gradient_hook(self, name: str) -> Any:
+        slot = self._gradient_slots.get(name)
+
+        def hook(gradient: Tensor) -> Tensor:
+            if slot is not None:
+                gradient = self._round_gradient(slot)(gradient)
+            return gradient / self.loss_scale.scale if self.loss_scale.scale != 1.0 else gradient
+
+        return hook
+
+    def _step(self, step: Any) -> Any:
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            self.steps += 1
+            lost = any(slot.lost for slot in self.slots if slot.tensor.kind in (OUTPUT_GRADIENT, PARAMETER_GRADIENT))
+            lost = lost or not self._finite_gradients()
+            result = None
+            if lost:
+                self.skipped += 1
+            else:
+                result = step(*args, **kwargs)
+            self.loss_scale.after_step(lost)
+            if self.promotion is not None:
+                self.promotion.after_step(self.slots)
+            for slot in self.slots:
+                slot.begin_step()
+            return result
+
+        return checked
+
+    def _finite_gradients(self) -> bool:
+        return all(
+            bool(torch.isfinite(p.grad).all())
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        )

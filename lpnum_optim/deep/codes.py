@@ -131,9 +131,15 @@ def encode(
         tensor = tensor.contiguous()
     codes = torch.empty_like(tensor, dtype=code_dtype(fmt))
     policy = codec.make_policy(rounding, "clamp", rng)
-    nan_code = None if nan is None else codec.nan_code_of(nan, scale, 0.0, fmt)
-    codec.run(COPY, _operand(tensor, "encode"), None, _codes_operand(codes, fmt, scale), policy, "encode",
-              nan_code=nan_code)  # fmt: skip
+    source, target = _operand(tensor, "encode"), _codes_operand(codes, fmt, scale)
+    try:
+        codec.run(COPY, source, None, target, policy, "encode")
+    except ValueError:
+        if nan is None:
+            raise
+        # Again with a replacement, which the fast kernels do not know: NaN is rare.
+        nan_code = codec.nan_code_of(nan, scale, 0.0, fmt)
+        codec.run(COPY, source, None, target, policy, "encode", nan_code=nan_code)
     return codes
 
 
@@ -180,6 +186,17 @@ def round_(
     return codes
 
 
+def may_overflow(codes: torch.Tensor, fmt: Format) -> bool:
+    """Whether a code lies at an end of the range, so that its value may have been beyond it. Reads codes only."""
+    if codes.numel() == 0:
+        return False
+    if isinstance(fmt, FloatFormat):
+        magnitude = torch.bitwise_and(codes, fmt.sign_mask - 1) if fmt.signed else codes
+        return int(magnitude.amax()) >= fmt.finite_max_code
+    low, high = torch.aminmax(codes)
+    return int(low) <= fmt.code_min or int(high) >= fmt.code_max
+
+
 @lru_cache(maxsize=1024)
 def overflow_threshold(fmt: Format) -> float:
     """The smallest magnitude that rounds (to nearest, ties away) beyond the largest value, were the range unlimited.
@@ -210,6 +227,8 @@ def overflow_share(tensor: torch.Tensor, fmt: Format, scale: float = 1.0) -> flo
 def power_of_two_scale(tensor: torch.Tensor, fmt: Format) -> float:
     """The smallest power of two with which no element leaves the range of the format; 1 for a tensor of zeros.
 
+    Infinity or NaN where the tensor holds one.
+
     >>> power_of_two_scale(torch.tensor([0.001, -1000.0]), formats.format("float8_e4m3fn"))
     4.0
     """
@@ -218,5 +237,5 @@ def power_of_two_scale(tensor: torch.Tensor, fmt: Format) -> float:
     low, high = torch.aminmax(tensor.detach())
     largest = max(-float(low), float(high))
     if not 0.0 < largest < math.inf:
-        return 1.0
+        return 1.0 if largest == 0.0 else largest
     return 2.0 ** math.ceil(math.log2(largest / fmt.max))

@@ -8,6 +8,7 @@ Autograd says what is saved through ``torch.autograd.graph.saved_tensors_hooks``
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -173,6 +174,8 @@ def compressed_activations(
         if tensor.element_size() <= chosen.storage.itemsize:
             return None
         factor = power_of_two_scale(tensor, chosen) if scale is None else scale
+        if not math.isfinite(factor):
+            factor = 1.0
         # A NaN means that the step is lost already, which the loss, itself NaN, tells.
         codes = encode(tensor, chosen, scale=factor, rounding=rounding, rng=source, nan=0.0)
         return SavedCodes(codes, chosen, factor, tensor.dtype)

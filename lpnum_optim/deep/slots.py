@@ -11,7 +11,7 @@ from torch import Tensor
 from lpnum.formats import Format
 
 from .assignment import TrainingTensor
-from .codes import decode, encode, overflow_threshold
+from .codes import decode, encode, may_overflow, overflow_share, power_of_two_scale
 
 __all__ = ["Slot"]
 
@@ -63,26 +63,19 @@ class Slot:
         """Forget the last step."""
         self.overflow, self.error, self.lost = 0.0, math.nan, False
 
-    def observe(self, tensor: Tensor, fmt: Format) -> float:
-        """Look at the values before they are rounded to `fmt`; returns the scale for them."""
-        if tensor.numel() == 0:
-            return 1.0
-        low, high = torch.aminmax(tensor)
-        largest = max(-float(low), float(high))  # NaN compares false below
-        if self.scaled and 0.0 < largest < math.inf:
-            return 2.0 ** math.ceil(math.log2(largest / fmt.max))
-        threshold = overflow_threshold(fmt)
-        if not largest < threshold:
-            inside = float(torch.count_nonzero(tensor.abs() < threshold))
-            self.overflow = max(self.overflow, 1.0 - inside / tensor.numel())
-            self.lost = True
-        return 1.0
-
     def encoded(self, tensor: Tensor) -> tuple[Tensor, float]:
         """Codes and scale of a tensor that takes this place."""
         tensor = tensor.detach()
-        scale = self.observe(tensor, self.fmt)
-        return encode(tensor, self.fmt, scale=scale, rounding=self.rounding, nan=0.0), scale
+        if self.scaled:
+            scale = power_of_two_scale(tensor, self.fmt)
+            self.lost = self.lost or not math.isfinite(scale)
+            scale = scale if math.isfinite(scale) else 1.0
+            return encode(tensor, self.fmt, scale=scale, rounding=self.rounding, nan=0.0), scale
+        codes = encode(tensor, self.fmt, rounding=self.rounding, nan=self.fmt.max)  # NaN looks like an overflow
+        if may_overflow(codes, self.fmt):
+            share = overflow_share(tensor, self.fmt)
+            self.overflow, self.lost = max(self.overflow, share), self.lost or share > 0.0
+        return codes, 1.0
 
     def measure(self, tensor: Tensor) -> None:
         """Error that the low format makes of these values, relative to their sum of squares."""
@@ -90,6 +83,6 @@ class Slot:
         power = float(torch.linalg.vector_norm(tensor.float())) ** 2
         if not 0.0 < power < math.inf:
             return
-        scale = self.observe(tensor, self.low)
+        scale = power_of_two_scale(tensor, self.low) if self.scaled else 1.0
         rounded = decode(encode(tensor, self.low, scale=scale, rounding=self.rounding, nan=0.0), self.low, scale=scale)
         self.error = float(torch.linalg.vector_norm(rounded - tensor.float())) ** 2 / power

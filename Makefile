@@ -36,12 +36,12 @@ demo: $(VENV)/stamp-build $(VENV)/stamp-with-optim,plot ## train on real data in
 test: $(VENV)/stamp-build $(VENV)/stamp-with-optim,test ## run the tests (parts that need other extras are skipped, with a reason)
 	@$(PY) -m pytest $(ARGS)
 
-test-all: $(VENV)/stamp-build $(VENV)/stamp-with-all,test ## run slow tests too, with every optional extra installed
+test-all: $(VENV)/stamp-build $(VENV)/stamp-with-all,test $(VENV)/stamp-torch ## run slow tests too, with every optional extra installed
 	@$(PY) -m pytest -m "not long" $(ARGS)
 
 # About 25 minutes of one processor: a quarter are 20,000,000 bit patterns per 8-bit float format, each in every rounding
 # mode, policy and SIMD level. Every test ends within a minute; the slowest are listed, so that it stays that way.
-check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test ## lint, check types and stubs, sanitize, and test at length: all tests, 20 seeds, random examples
+check: $(VENV)/stamp-build $(VENV)/stamp-with-all,dev,test $(VENV)/stamp-torch ## lint, check types and stubs, sanitize, and test at length: all tests, 20 seeds, random examples
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
@@ -84,7 +84,7 @@ bench-compare: $(VENV)/stamp-build $(VENV)/stamp-with-bench,optim ## tell what b
 	    $(PY) -m asv continuous --interleave-rounds --factor 1.5 --only-changed $(ARGS) $(BASE) HEAD
 
 # Everything anew each time (some 15 s): a page that was built before would not warn again.
-docs: $(VENV)/stamp-build $(VENV)/stamp-with-docs ## build the documentation, docs/_build/html/index.html; a warning is an error
+docs: $(VENV)/stamp-build $(VENV)/stamp-with-docs $(VENV)/stamp-torch ## build the documentation, docs/_build/html/index.html; a warning is an error
 	@rm -rf docs/api docs/_build
 	@$(PY) -m sphinx --quiet -W --keep-going -b html $(ARGS) docs docs/_build/html
 
@@ -123,6 +123,12 @@ $(VENV)/stamp-build: $(VENV)/stamp-build-requires pyproject.toml setup.py $(SOUR
 $(VENV)/stamp-with-%: $(VENV)/stamp-venv pyproject.toml | $(VENV)/stamp-build
 	@echo "==> $(VENV): lpnum[$*]"
 	@$(PIP) install 'lpnum[$*]'
+	@touch $@
+
+# The version that the tests know, a build for processors; the extra `torch` takes any later one.
+$(VENV)/stamp-torch: $(VENV)/stamp-venv | $(VENV)/stamp-build
+	@echo "==> $(VENV): torch"
+	@$(PIP) install torch==2.13.0
 	@touch $@
 
 FORCE:

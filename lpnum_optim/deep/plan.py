@@ -81,7 +81,7 @@ class PrecisionPlan:
         promotion: Promotion | str | None = "overflow", loss_scale: LossScale | None = None, scaled: bool = False,
     ) -> Iterator[Training]:  # fmt: skip
         """Train under the plan within the block."""
-        rule = OverflowPromotion() if promotion == "overflow" else promotion
+        rule = OverflowPromotion() if isinstance(promotion, str) else promotion
         slots = [
             Slot(t, self.candidates.low[t.kind], self.candidates.high[t.kind], low, self.candidates.rounding, scaled)
             for t, low in zip(self.tensors, self.low, strict=True)

@@ -90,7 +90,7 @@ class Training:
                 if parameter.requires_grad:
                     stack.callback(parameter.register_hook(self._gradient_hook(name)).remove)
             step = self.optimizer.step
-            self.optimizer.step = self._step(step)  # type: ignore[method-assign]
+            self.optimizer.step = self._step(step)
             stack.callback(lambda: self.optimizer.__dict__.pop("step", None))
             stack.callback(self._leave_forward)
             yield self
@@ -179,7 +179,7 @@ class Training:
     def _remember(self, tensor: Tensor, saved: SavedCodes) -> None:
         """The codes live as long as the tensor, or what autograd saves of it."""
         self._store.add(tensor, saved)
-        tensor._lpnum_codes = saved  # type: ignore[attr-defined]
+        tensor._lpnum_codes = saved
 
     @staticmethod
     def _round_gradient(slot: Slot) -> Any:

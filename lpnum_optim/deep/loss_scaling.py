@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = ["LossScale"]
 
 
@@ -45,3 +47,11 @@ class LossScale:
         self.good_steps += 1
         if self.growth_interval is not None and self.good_steps >= self.growth_interval:
             self.scale, self.good_steps = min(self.largest, 2.0 * self.scale), 0
+
+    def state_dict(self) -> dict[str, float]:
+        """What steps have changed."""
+        return {"scale": self.scale, "good_steps": self.good_steps}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Continue from there."""
+        self.scale, self.good_steps = float(state["scale"]), int(state["good_steps"])

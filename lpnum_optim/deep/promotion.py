@@ -55,7 +55,6 @@ class ErrorPromotion:
                 "expected a positive number, a share of it up to 1, and an integer of at least 1"
             )
         self.threshold, self.release, self.measure_every = threshold, release, measure_every
-        self._demoted: set[int] = set()
 
     def after_step(self, slots: Iterable[Slot]) -> None:
         """Promote and take back."""
@@ -63,7 +62,5 @@ class ErrorPromotion:
             if slot.is_low and slot.error > self.threshold:
                 slot.is_low = False
                 slot.promotions += 1
-                self._demoted.add(id(slot))
-            elif id(slot) in self._demoted and slot.error < self.release * self.threshold:
+            elif slot.promoted and slot.error < self.release * self.threshold:
                 slot.is_low = True
-                self._demoted.discard(id(slot))

@@ -59,6 +59,11 @@ class Slot:
         """Bits per element now."""
         return self.fmt.bits
 
+    @property
+    def promoted(self) -> bool:
+        """Whether it began low and is high now."""
+        return self.promotions > 0 and not self.is_low
+
     def begin_step(self) -> None:
         """Forget the last step."""
         self.overflow, self.error, self.lost = 0.0, math.nan, False

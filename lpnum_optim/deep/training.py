@@ -227,3 +227,44 @@ class Training:
             for p in group["params"]
             if p.grad is not None
         )
+
+    # ---- to be continued ---------------------------------------------------------------------------------------------
+
+    @property
+    def low_ratio(self) -> float:
+        """Share of the elements that are at a format narrower than their high one, now."""
+        sizes = [slot.tensor.size for slot in self.slots]
+        narrow = [slot.tensor.size for slot in self.slots if slot.is_low and slot.low.bits < slot.high.bits]
+        return sum(narrow) / sum(sizes) if sizes else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Levels of the tensors, loss scale and counts; the plan, the model and the optimizer have their own."""
+        return {
+            "tensors": [f"{slot.tensor.kind} {slot.tensor.name} {slot.tensor.source[1]}" for slot in self.slots],
+            "low": [slot.is_low for slot in self.slots],
+            "promotions": [slot.promotions for slot in self.slots],
+            "loss_scale": self.loss_scale.state_dict(),
+            "steps": self.steps,
+            "skipped": self.skipped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue training under a plan that was made in the same way for the same network.
+
+        Raises
+        ------
+        ValueError
+            If the state is that of other tensors. Nothing has changed then.
+        """
+        here = self.state_dict()["tensors"]
+        if state["tensors"] != here:
+            pairs = zip(state["tensors"], here, strict=False)
+            first = next((f"{a!r}, here {b!r}" for a, b in pairs if a != b), "their number")
+            raise ValueError(
+                f"Training.load_state_dict: the state is of {len(state['tensors'])} tensors, this plan has {len(here)}"
+                f"; the first difference: {first}. Make the plan as it was made for the state"
+            )
+        for slot, low, promotions in zip(self.slots, state["low"], state["promotions"], strict=True):
+            slot.is_low, slot.promotions = bool(low), int(promotions)
+        self.loss_scale.load_state_dict(state["loss_scale"])
+        self.steps, self.skipped = int(state["steps"]), int(state["skipped"])

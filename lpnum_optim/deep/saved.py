@@ -147,7 +147,8 @@ def compressed_activations(
     ----------
     fmt : lpnum format or its name
     scale : float, optional
-        Of all tensors; by default each gets the smallest power of two with which it stays within the range.
+        Of all tensors, whose values beyond the range then become the largest; by default each gets the smallest power
+        of two with which it stays within the range. Tensors with a NaN or an infinity are kept as they are.
     rounding : str
         "stochastic" makes the gradients unbiased in what is saved.
     rng : int or CounterRNG, optional
@@ -175,9 +176,11 @@ def compressed_activations(
             return None
         factor = power_of_two_scale(tensor, chosen) if scale is None else scale
         if not math.isfinite(factor):
-            factor = 1.0
-        # A NaN means that the step is lost already, which the loss, itself NaN, tells.
-        codes = encode(tensor, chosen, scale=factor, rounding=rounding, rng=source, nan=0.0)
+            return None  # NaN or infinity: the step is lost, and the gradients have to show it
+        try:
+            codes = encode(tensor, chosen, scale=factor, rounding=rounding, rng=source)
+        except ValueError:  # NaN
+            return None
         return SavedCodes(codes, chosen, factor, tensor.dtype)
 
     hooks = SavedTensorHooks(encoder, CodeStore(), min_numel)

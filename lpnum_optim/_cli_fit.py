@@ -53,12 +53,28 @@ def add(commands: Any) -> None:
         "--tol", type=types.nonnegative, default=1e-7, help="gradient norm relative to that without features (1e-7)"
     )
     sub.add_argument("--seed", type=types.seed, default=0, help="default: 0")
+    sub.add_argument(
+        "--checkpoint", metavar="FILE", type=Path,
+        help="save the state of the fit here every 10 seconds and at its end, whatever ends it",
+    )  # fmt: skip
+    sub.add_argument(
+        "--resume", action="store_true",
+        help="go on from the checkpoint, to the same bits, if there is one; --epochs and --tol may differ",
+    )  # fmt: skip
     sub.add_argument("--json", action="store_true", help="print the summary as JSON")
-    sub.set_defaults(run=run)
+    sub.set_defaults(run=run, check=check)
+
+
+def check(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments together."""
+    if arguments.resume and arguments.checkpoint is None:
+        return "argument --resume: needs --checkpoint FILE, the file to go on from"
+    return None
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, write the model, print a summary."""
+    _check_files(arguments.out, arguments.checkpoint, arguments.resume)
     table = read_file(arguments.data, arguments.target, where="fit")
     loss, y = choose_loss(table, arguments.loss, f"fit({arguments.data.name!r})")
     n, d = table.X.shape
@@ -70,11 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
             data_format=arguments.data_format, method=arguments.method, bits=arguments.bits, epochs=arguments.epochs,
             tol=arguments.tol, seed=arguments.seed,
             callbacks=progress.callbacks(f"{arguments.method} on {arguments.data.name}: {n} x {d}, {loss} loss"),
+            checkpoint=arguments.checkpoint, resume=arguments.resume,
         )  # fmt: skip
     finally:
         progress.close()
     if fit.result.status == INTERRUPTED:
-        raise KeyboardInterrupt
+        state = arguments.checkpoint
+        raise KeyboardInterrupt(f"the state is in {state}; --resume goes on from there" if state else "")
     model = _model(table, loss, fit, arguments, l2)
     save_model(arguments.out, model)
     summary = {"model": str(arguments.out), "loss": loss, **model.fit}
@@ -97,6 +115,18 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _check_files(out: Path, checkpoint: Path | None, resume: bool) -> None:
+    """Better now than after the fit."""
+    if not out.resolve().parent.is_dir():
+        raise FileNotFoundError(f"fit: the folder of {str(out)!r} does not exist; make it")
+    if checkpoint is None:
+        return
+    if checkpoint.resolve() == out.resolve():
+        raise ValueError(f"fit: the model and the checkpoint are both to go to {str(out)!r}; choose two files")
+    if checkpoint.exists() and checkpoint.stat().st_size and not resume:
+        raise ValueError(f"fit: the checkpoint {str(checkpoint)!r} exists; add --resume to go on from it, or remove it")
 
 
 def _model(table: Table, loss: str, fit: LinearFit, arguments: argparse.Namespace, l2: float) -> LinearModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -16,15 +17,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from lpnum import LPArray
 from lpnum.formats import FixedFormat
 
+from . import resume as resuming
 from ._checks import choice, finite, integer, real
 from ._features import NATIVE, fixed_format, products
 from ._fitting import LinearFit, fit_linear
 from ._stopping import HeldOut
+from .checkpoint import Checkpoint
 from .losses import get_loss
 from .minimize import METHODS
 from .result import DIVERGED, INTERRUPTED, STOPPED
 
 Vector = NDArray[np.float64]
+File = str | os.PathLike[str]
 
 
 class LinearEstimator(BaseEstimator):  # type: ignore[misc]
@@ -97,25 +101,28 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
 
     # ---- fitting ---------------------------------------------------------------------------------------------------
 
-    def _minimize(self, X: Any, y: Vector, weights: Vector | None, loss: str, strength: float, strata: Any) -> None:
+    def _minimize(
+        self, X: Any, y: Vector, weights: Vector | None, loss: str, strength: float, strata: Any,
+        checkpoint: File | Checkpoint | None, resume: File | bool | None,
+    ) -> None:  # fmt: skip
         """Minimize sum_i weights_i l(x_i.w + b, y_i) + strength * penalty(w) and set the attributes.
 
         `strata`: labels whose shares the held-out samples of early stopping keep, or None.
         """
         n = X.shape[0]
-        random = check_random_state(self.random_state)
+        seed = self._seed(checkpoint, resume)
         held_out = None
         if self.early_stopping:
             weights = np.ones(n) if weights is None else weights.copy()
-            test = self._held_out(weights, strata, random)
+            test = self._held_out(weights, strata, seed)
             held_out = HeldOut(X[test], y[test], weights[test], get_loss(loss), self.n_iter_no_change)
             weights[test] = 0.0  # leaves them out without a copy of the others
         strength /= n if weights is None else float(weights.sum())
         fit = fit_linear(
             X, y, loss, l2=(1.0 - self.l1_ratio) * strength, l1=self.l1_ratio * strength, weights=weights,
             intercept=self.fit_intercept, data_format=self.data_format, method=self.method, bits=self.bits,
-            epochs=self.max_iter, tol=self.tol, seed=int(random.randint(2**31 - 1)), start=self._start(X, loss, y),
-            held_out=held_out, callbacks=_as_list(self.callbacks), progress=bool(self.verbose),
+            epochs=self.max_iter, tol=self.tol, seed=seed, start=self._start(X, loss, y), held_out=held_out,
+            callbacks=_as_list(self.callbacks), progress=bool(self.verbose), checkpoint=checkpoint, resume=resume,
         )  # fmt: skip
         self.result_, self.n_iter_ = fit.result, fit.result.n_epochs
         self.history_ = {**fit.result.history, "relative_gradient": fit.relative}
@@ -126,15 +133,22 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             raise KeyboardInterrupt(f"{type(self).__name__}: {fit.result.message}")
         self._warn(fit)
 
-    def _held_out(self, weights: Vector, strata: Any, random: Any) -> NDArray[np.intp]:
+    def _seed(self, checkpoint: File | Checkpoint | None, resume: File | bool | None) -> int:
+        """The seed of the fit, held-out samples included; without `random_state` that of the fit that goes on."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.random_state is not None:
+            return seed
+        known = resuming.seed_of(None, resuming.found(resume, resuming.wanted(checkpoint)))
+        return seed if known is None else known
+
+    def _held_out(self, weights: Vector, strata: Any, seed: int) -> NDArray[np.intp]:
         """Numbers of the samples of early stopping: of those that count."""
         counting = np.flatnonzero(weights)
         strata = None if strata is None else strata[counting]
         fraction = self.validation_fraction
-        chosen: NDArray[np.intp] = train_test_split(counting, test_size=fraction, random_state=random, stratify=strata)[
-            1
-        ]
-        return chosen
+        random = np.random.RandomState(seed % 2**32)
+        _, chosen = train_test_split(counting, test_size=fraction, random_state=random, stratify=strata)
+        return np.asarray(chosen)
 
     def _start(self, X: Any, loss: str, y: Vector) -> tuple[Vector, Vector] | None:
         """The model of the previous fit if it is wanted."""

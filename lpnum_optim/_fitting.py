@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ._features import prepare
 from ._stopping import HeldOut, SmallGradient
 from .callbacks import Callback
+from .checkpoint import Checkpoint
 from .losses import get_loss
 from .minimize import minimize
 from .problem import FiniteSum
@@ -60,6 +62,8 @@ def fit_linear(
     held_out: HeldOut | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    resume: str | os.PathLike[str] | bool | None = None,
 ) -> LinearFit:
     """Minimize `FiniteSum(X, y, loss, ...)`, features scaled.
 
@@ -76,6 +80,8 @@ def fit_linear(
         Default: zero, and the best intercept for that.
     held_out : HeldOut, optional
         Decides when to stop, and which epoch's model is the result.
+    checkpoint, resume
+        As for `minimize`.
     """
     row = get_loss(loss, huber_delta)
     prepared = prepare(X, data_format, center=intercept, weights=weights, ridge=l2 / row.curvature)
@@ -87,18 +93,18 @@ def fit_linear(
     small = SmallGradient(problem, tol, null, _typical_slope(row.per_class or loss == "logistic", y))
     every: list[Callback] = [small, *callbacks]
     if held_out is not None:
-        held_out.model = lambda x: prepared.unpack(x, intercept)
+        held_out.model, held_out.shape = lambda x: prepared.unpack(x, intercept), problem.shape
         every.append(held_out)
     result = minimize(
         problem, method, bits=bits, epochs=epochs, seed=seed, progress=progress, callback=every,
+        checkpoint=checkpoint, resume=resume,
         inner_steps=max(FEWEST_STEPS, 2 * problem.n_samples), sampling=_sampling(problem),
         x0=null if start is None else prepared.pack(start[0], start[1] if intercept else None),
     )  # fmt: skip
     if small.reached:
-        result.update(
-            status=CONVERGED, converged=True, success=True,
-            message=f"the gradient norm is {small.relative[-1]:.2g} of that without features; tol = {tol:g}",
-        )  # fmt: skip
+        reason = f"the gradient norm is {small.relative[-1]:.2g} of that without features; tol = {tol:g}"
+        _, *more = result.message.split("; ")  # more bits, epochs undone, a checkpoint that was not written
+        result.update(status=CONVERGED, converged=True, success=True, message="; ".join([reason, *more]))
     result["x"] = small.best_x if held_out is None else held_out.best_x
     return LinearFit(*prepared.unpack(result.x, intercept), result, small.relative)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._features import products
 from .callbacks import State
+from .checkpoint import Entry
 from .losses import Loss
 from .problem import FiniteSum
 
@@ -38,6 +39,7 @@ class SmallGradient:
     """
 
     def __init__(self, problem: FiniteSum, tol: float, null: Vector, slope: float) -> None:
+        self.shape = null.shape
         self.units = np.ones(null.shape[-1])
         self.units[: problem.n_features] = problem.columns
         if problem.has_intercept:
@@ -68,6 +70,17 @@ class SmallGradient:
         """The norms relative to the one without features."""
         return np.array(self.norms) / (self.start or 1.0)
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"norms": np.array(self.norms), "best_x": self.best_x}
+
+    def restore(self, saved: dict[str, Any]) -> bool:
+        """Go on from what `state` gave; True if the gradient was small enough."""
+        s = Entry(saved, "SmallGradient: the saved state")
+        self.norms = s.array("norms", (max(1, np.size(s["norms"])),)).tolist()
+        self.best_x = s.array("best_x", self.shape)
+        return self.reached
+
 
 class HeldOut:
     """Ends the minimization when the mean loss of held-out samples has not fallen for `patience` epochs.
@@ -82,9 +95,12 @@ class HeldOut:
     ----------
     model : callable(x) -> (coef, intercept)
         The linear model of a point of the minimization; to be set.
+    shape : tuple
+        Of these points; to be set.
     """
 
     model: Callable[[Vector], tuple[Vector, Vector]]
+    shape: tuple[int, ...]
 
     def __init__(self, X: Any, y: Vector, weights: Vector, loss: Loss, patience: int) -> None:
         self.X, self.y, self.weights, self.loss, self.patience = X, y, weights, loss, patience
@@ -102,4 +118,15 @@ class HeldOut:
         if not self.losses or loss < min(self.losses):
             self.best_x, self.waited = state.x.copy(), 0
         self.losses.append(loss)
+        return self.waited >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"losses": np.array(self.losses), "best_x": self.best_x, "waited": self.waited}
+
+    def restore(self, saved: dict[str, Any]) -> bool:
+        """Go on from what `state` gave; True if the patience was at an end."""
+        s = Entry(saved, "HeldOut: the saved state")
+        self.losses = s.array("losses", (max(1, np.size(s["losses"])),)).tolist()
+        self.best_x, self.waited = s.array("best_x", self.shape), s.integer("waited")
         return self.waited >= self.patience

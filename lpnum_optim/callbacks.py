@@ -1,7 +1,8 @@
 """What runs after every epoch: ``callback(state) -> bool | None``; True stops the minimization.
 
 `Trace`, `ProgressBar`, `EarlyStopping` and `Deadline` are callbacks like any other. One that has methods ``state()``,
-which returns a dictionary of numbers, texts and arrays, and ``restore(dictionary)`` is kept by checkpoints.
+which returns a dictionary of numbers, texts and arrays, and ``restore(dictionary)`` is kept by checkpoints. `restore`
+returns True if the run is to end where it stands: a run that this callback ended is at its end again.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ class EarlyStopping:
 
     def _forget(self) -> None:
         self.best = float("-inf" if self.maximize else "inf")
-        self.best_epoch, self.best_x = 0, np.empty(0)
+        self.best_epoch, self.best_x, self._waited = 0, np.empty(0), 0
 
     def __call__(self, state: State) -> bool:
         """Whether the patience is at an end."""
@@ -189,16 +190,19 @@ class EarlyStopping:
         gain = value - self.best if self.maximize else self.best - value
         if gain > 0 and gain >= self.min_delta:  # NaN is no improvement
             self.best, self.best_epoch, self.best_x = value, state.epoch, state.x.copy()
-        return state.epoch - self.best_epoch >= self.patience
+        self._waited = state.epoch - self.best_epoch
+        return self._waited >= self.patience
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "best_x": self.best_x}
+        return {"best": self.best, "best_epoch": self.best_epoch, "best_x": self.best_x, "waited": self._waited}
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+    def restore(self, saved: dict[str, Any]) -> bool:
+        """Go on from what `state` gave; True if the patience was at an end."""
         s = Entry(saved, "EarlyStopping: the saved state")
         self.best, self.best_epoch, self.best_x = s.real("best"), s.integer("best_epoch"), np.asarray(s["best_x"])
+        self._waited = s.integer("waited")
+        return self._waited >= self.patience
 
 
 class Deadline:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import lpnum
 
@@ -24,14 +26,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return 2
+    wrong = arguments.check(arguments) if hasattr(arguments, "check") else None
+    if wrong:
+        print(f"lpnum_optim {arguments.command}: error: {wrong}", file=sys.stderr)
+        return 2
     try:
-        return int(arguments.run(arguments))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(arguments.run(arguments))
     except (ValueError, OSError, ImportError) as error:
         print(f"lpnum_optim: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("lpnum_optim: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"lpnum_optim: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
         return 1
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """In the words of the command line, without the place in a library."""
+    print(f"lpnum_optim: warning: {message}", file=sys.stderr)
 
 
 def _version() -> str:

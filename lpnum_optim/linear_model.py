@@ -6,6 +6,7 @@ and coefficients compare directly. Needs scikit-learn: ``pip install "lpnum[opti
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from sklearn.utils.class_weight import compute_class_weight  # noqa: E402
 from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
 
 from ._estimator import LinearEstimator  # noqa: E402
+from .checkpoint import Checkpoint  # noqa: E402
 
 Vector = NDArray[np.float64]
 
@@ -151,7 +153,11 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
         self.verbose = verbose
         self.callbacks = callbacks
 
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LPLogisticRegression:
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        resume: str | os.PathLike[str] | bool | None = None,
+    ) -> LPLogisticRegression:  # fmt: skip
         """Fit the coefficients.
 
         Parameters
@@ -161,6 +167,12 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
             Class labels: numbers or strings.
         sample_weight : array of shape (n_samples,), optional
             A weight of 0 is as good as no sample.
+        checkpoint : path or lpnum_optim.Checkpoint, optional
+            Save the state of the fit to this file every 10 seconds, or as the `Checkpoint` says, and at its end.
+        resume : path or True, optional
+            Go on from such a file; True: from that of `checkpoint` if there is one, else from the start. With the same
+            data and parameters the model has the same bits as one of a fit that never stopped; `max_iter`, `tol`,
+            `verbose` and `callbacks` may differ. A `random_state` of None is the one of the file.
 
         Returns
         -------
@@ -170,6 +182,13 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
         -----
         ConvergenceWarning
             If `tol` was not reached in `max_iter` epochs.
+        RuntimeWarning
+            If a checkpoint could not be written (a full disk); the fit goes on.
+
+        Raises
+        ------
+        ValueError
+            Besides wrong data and parameters: if `resume` is damaged, or the checkpoint of other data or parameters.
         """
         self._check_parameters()
         strength = 0.0 if np.inf == self.C else 1.0 / real(type(self).__name__, "C", self.C)
@@ -181,7 +200,7 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
             targets, loss = np.where(labels == 1, 1.0, -1.0), "logistic"
         else:
             targets, loss = labels.astype(np.float64), "softmax"
-        self._minimize(X, targets, weights, loss, strength, labels)
+        self._minimize(X, targets, weights, loss, strength, labels, checkpoint, resume)
         return self
 
     def decision_function(self, X: Any) -> Vector:
@@ -309,7 +328,11 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.callbacks = callbacks
 
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LPRidge:
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        resume: str | os.PathLike[str] | bool | None = None,
+    ) -> LPRidge:  # fmt: skip
         """Fit the coefficients.
 
         Parameters
@@ -319,6 +342,8 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             Targets.
         sample_weight : array of shape (n_samples,), optional
             A weight of 0 is as good as no sample.
+        checkpoint, resume
+            As in `LPLogisticRegression.fit`.
 
         Returns
         -------
@@ -333,7 +358,8 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         strength = real(type(self).__name__, "alpha", self.alpha, zero=True)
         X, numbers = self._check_data(X, y)
         targets = np.asarray(numbers, dtype=np.float64)
-        self._minimize(X, targets, self._check_weights(sample_weight, len(targets)), "squared", strength, None)
+        weights = self._check_weights(sample_weight, len(targets))
+        self._minimize(X, targets, weights, "squared", strength, None, checkpoint, resume)
         return self
 
     def predict(self, X: Any) -> Vector:

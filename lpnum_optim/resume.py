@@ -150,7 +150,7 @@ def restore(run: Any, content: dict[str, Any]) -> None:
     )  # fmt: skip
     if run.anderson is not None:
         run.anderson.restore(s.entry("anderson"))
-    _restore_callbacks(run.callbacks, s["callbacks"], where)
+    run.stopped = _restore_callbacks(run.callbacks, s["callbacks"], where)
 
 
 def _rows(history: Any) -> list[tuple[float, ...]]:
@@ -212,11 +212,19 @@ def _restore_grid(run: Any, s: Entry) -> None:
     run.iterate.restore(s.entry("iterate"))
 
 
-def _restore_callbacks(callbacks: list[Any], states: Any, where: str) -> None:
-    """Give every callback the state of the first one of its type that is left; the others begin anew."""
+def _restore_callbacks(callbacks: list[Any], states: Any, where: str) -> bool:
+    """Give every callback the state of the first one of its type that is left; the others begin anew.
+
+    True if one of them had ended the run, and would do so again.
+    """
+    stopped = False
     left = [Entry(state, where) for state in states] if isinstance(states, list) else []
     for callback in _stateful(callbacks):
         for k, state in enumerate(left):
             if state["type"] == type(callback).__name__:
-                callback.restore(left.pop(k)["state"])
+                try:
+                    stopped |= callback.restore(left.pop(k)["state"]) is True
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
                 break
+    return stopped

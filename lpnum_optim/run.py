@@ -66,6 +66,7 @@ class Run:
         self.best: Best | None = None
         self.good_point, self.good_norm = self.point, float("inf")
         self.fitted = False
+        self.stopped = False  # by a callback, before the run was resumed
         self.saver: Saver | None = None
 
     def start(self) -> None:
@@ -102,7 +103,7 @@ class Run:
 
     def loop(self) -> None:
         """Epoch after epoch until something ends it."""
-        self._judge()
+        self._judge(self.stopped)
         while not self.message:
             started = time.perf_counter()
             self.estimate.take_snapshot(self.point, self.evaluation)

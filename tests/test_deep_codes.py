@@ -13,7 +13,7 @@ from lpnum.float_formats import FloatFormat
 torch = pytest.importorskip("torch")
 
 from lpnum_optim.deep import codes as deep_codes  # noqa: E402
-from lpnum_optim.deep.assignment import FP434, FP520, FP690  # noqa: E402
+from lpnum_optim.deep.candidates import FP434, FP520, FP690  # noqa: E402
 from lpnum_optim.deep.codes import decode, encode, overflow_share, overflow_threshold, power_of_two_scale, round_  # noqa: E402
 
 EIGHT_BITS = [fmt for fmt in lpnum.formats.named().values() if fmt.storage.itemsize == 1] + [FP434, FP520]

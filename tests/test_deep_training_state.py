@@ -31,7 +31,7 @@ class Parts:
         self.model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1, momentum=0.9)
         self.x = torch.randn(16, 6, generator=torch.Generator().manual_seed(2))
-        plan = PrecisionPlan.uniform(self.model, self.x, low=True)
+        plan = PrecisionPlan.uniform(self.model, self.x)
         promotion = OverflowPromotion(0.01) if rule == "overflow" else ErrorPromotion(5e-4, 0.9, 1)
         self.context = plan.apply(self.model, self.optimizer, promotion=promotion, scaled=rule == "error")
         self.training = self.context.__enter__()
@@ -83,7 +83,7 @@ def test_the_state_of_another_network_is_refused_and_nothing_changes() -> None:
     ours = Parts("overflow")
     before = ours.training.state_dict()
     model = nn.Sequential(nn.Linear(6, 3))
-    other = PrecisionPlan.uniform(model, ours.x, low=False)
+    other = PrecisionPlan.uniform(model, ours.x, "high")
     with other.apply(model, torch.optim.SGD(model.parameters(), 0.1)) as training:
         state = training.state_dict()
     with pytest.raises(ValueError, match="Make the plan as it was made"):
@@ -93,7 +93,7 @@ def test_the_state_of_another_network_is_refused_and_nothing_changes() -> None:
 
 def test_a_tensor_that_error_promotion_has_promoted_comes_back_and_one_that_began_high_stays() -> None:
     ours = Parts("error")
-    slots: list[Slot] = [slot for slot in ours.training.slots if slot.tensor.kind == "Y"][:2]
+    slots: list[Slot] = [slot for slot in ours.training.slots if slot.tensor.kind == "output"][:2]
     slots[1].is_low = False  # by the plan
     rule = ErrorPromotion(1e-3)
     for error, levels in ((1e-2, [False, False]), (6e-4, [False, False]), (1e-4, [True, False])):

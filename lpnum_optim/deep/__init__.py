@@ -2,9 +2,15 @@
 
 from . import transforms as transforms
 from .batches import Batches as Batches
+from .candidates import OCP as OCP
+from .candidates import PAPER as PAPER
 from .images import ImageSet as ImageSet
 from .images import channel_statistics as channel_statistics
 from .images import load_images as load_images
+from .operators import UntraceableError as UntraceableError
+from .plan import PrecisionPlan as PrecisionPlan
+from .promotion import ErrorPromotion as ErrorPromotion
+from .promotion import OverflowPromotion as OverflowPromotion
 from .text import Text as Text
 from .text import load_text as load_text
 from .text import text_batches as text_batches

@@ -9,68 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import nn
 
-import lpnum
-from lpnum.formats import Format
-
+from .candidates import KINDS, OUTPUT, OUTPUT_GRADIENT, PARAMETER, PARAMETER_GRADIENT, Candidates, Kind
+from .operator_kinds import VIEW
 from .operators import INPUT, Operator, Source
 
-__all__ = ["OCP", "PAPER", "Candidates", "TrainingTensor", "demoted", "groups_of", "operator_based", "tensors_of"]
-
-# The kinds, with the letters of the paper's code: P, Y, GP, GY.
-PARAMETER, OUTPUT, PARAMETER_GRADIENT, OUTPUT_GRADIENT = KINDS = "P", "Y", "GP", "GY"
-Kind = str
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """What "low" and "high" mean for each kind of tensor.
-
-    Attributes
-    ----------
-    low, high : dict of kind ("P", "Y", "GP", "GY") to format
-    rounding : str
-        Of all of them.
-    """
-
-    low: Mapping[Kind, Format]
-    high: Mapping[Kind, Format]
-    rounding: str = "nearest-even"
-
-    @classmethod
-    def of(cls, low: Any, high: Any, rounding: str = "nearest-even") -> Candidates:
-        """From formats or their names: one for all kinds, or a dictionary with all four."""
-        return cls(_per_kind(low, "low"), _per_kind(high, "high"), rounding)
-
-
-def _per_kind(formats: Any, what: str) -> dict[Kind, Format]:
-    if isinstance(formats, Mapping):
-        if set(formats) != set(KINDS):
-            raise ValueError(
-                f"{what}: formats for {', '.join(map(repr, formats))}; expected one for each of {', '.join(KINDS)}"
-            )
-        return {kind: lpnum.format(formats[kind]) for kind in KINDS}
-    return dict.fromkeys(KINDS, lpnum.format(formats))
-
-
-FP434 = lpnum.minifloat(4, 3, bias=11, specials="none")
-FP520 = lpnum.minifloat(5, 2, bias=15, specials="none")
-FP690 = lpnum.minifloat(6, 9, bias=31, specials="none")
-
-# FP(4,3,4), FP(5,2,0) and FP(6,9,0) of the paper: 8 and 16 bits without special values, ties away from zero; gradients
-# of parameters are never low.
-PAPER = Candidates.of(
-    {PARAMETER: FP434, OUTPUT: FP434, OUTPUT_GRADIENT: FP520, PARAMETER_GRADIENT: FP690}, FP690, "nearest-away"
-)
-# The OCP pair of 8-bit formats, with bfloat16 above them.
-OCP = Candidates.of(
-    {PARAMETER: lpnum.float8_e4m3fn, OUTPUT: lpnum.float8_e4m3fn, OUTPUT_GRADIENT: lpnum.float8_e5m2,
-     PARAMETER_GRADIENT: lpnum.bfloat16}, lpnum.bfloat16,
-)  # fmt: skip
+__all__ = ["KINDS", "OUTPUT", "OUTPUT_GRADIENT", "PARAMETER", "PARAMETER_GRADIENT", "TrainingTensor", "demoted",
+           "groups_of", "low_ratio", "operator_based", "tensors_of"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,12 +27,12 @@ class TrainingTensor:
 
     Attributes
     ----------
-    kind : {"P", "Y", "GP", "GY"}
+    kind : {"parameter", "output", "parameter-gradient", "output-gradient"}
     name : str
         Of the parameter; of an output, ``module:function:number`` of its operator ("input" is the network's).
     source : (int, int)
         Of an output: number of the operator that makes it (-1: the input), and which of its outputs it is. Of a
-        parameter: number of the operator that takes it, and which of its parameters it is.
+        parameter: number of the operator that takes it first, and which of its parameters it is.
     group : int
         Tensors of one group change their level together.
     size : int
@@ -108,18 +56,23 @@ def groups_of(operators: Sequence[Operator]) -> dict[int, int]:
 
 
 def tensors_of(operators: Sequence[Operator], input_size: int, module: nn.Module) -> list[TrainingTensor]:
-    """All tensors of a step; a parameter belongs to the group of the operator that feeds the one that takes it."""
+    """All tensors of a step; a parameter belongs to the group of the operator that feeds the one that takes it.
+
+    A parameter that is used several times is counted once, at its first use.
+    """
     groups = groups_of(operators)
-    sizes = {name: parameter.numel() for name, parameter in module.named_parameters(remove_duplicate=False)}
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     tensors = [TrainingTensor(kind, "input", (INPUT, 0), 0, input_size) for kind in (OUTPUT, OUTPUT_GRADIENT)]
     for op in operators:
         name = f"{op.module}:{op.function}:{op.index}"
-        feeding = groups[op.inputs[-1][0]]
-        tensors += [
-            TrainingTensor(kind, parameter, (op.index, k), feeding, sizes[parameter])
-            for k, parameter in enumerate(op.parameters)
-            for kind in (PARAMETER, PARAMETER_GRADIENT)
-        ]
+        feeding = groups[op.inputs[-1][0] if op.inputs else op.index]
+        for k, parameter in enumerate(op.parameters):
+            if parameter in sizes:
+                size = sizes.pop(parameter)
+                tensors += [
+                    TrainingTensor(kind, parameter, (op.index, k), feeding, size)
+                    for kind in (PARAMETER, PARAMETER_GRADIENT)
+                ]
         tensors += [
             TrainingTensor(kind, name, (op.index, k), groups[op.index], math.prod(shape))
             for k, shape in enumerate(op.shapes)
@@ -133,7 +86,7 @@ def low_ratio(tensors: Iterable[TrainingTensor], low: Iterable[bool], candidates
     total = narrow = 0
     for tensor, is_low in zip(tensors, low, strict=True):
         total += tensor.size
-        if is_low and candidates.low[tensor.kind].bits < candidates.high[tensor.kind].bits:
+        if is_low and candidates.saves(tensor.kind):
             narrow += tensor.size
     return narrow / total if total else 0.0
 
@@ -142,13 +95,17 @@ def demoted(
     tensors: Sequence[TrainingTensor], order: Sequence[int], ratio: float, candidates: Candidates
 ) -> list[bool]:
     """Which tensors are low after whole groups, in this order, were demoted until `ratio` is reached."""
-    chosen: set[int] = set()
-    remaining = list(order)
-    low = [False] * len(tensors)
-    while remaining and low_ratio(tensors, low, candidates) < ratio - 1e-12:
-        chosen.add(remaining.pop(0))
-        low = [tensor.group in chosen for tensor in tensors]
-    return low
+    gains = dict.fromkeys(order, 0)
+    for tensor in tensors:
+        gains[tensor.group] += tensor.size * bool(candidates.saves(tensor.kind))
+    wanted = (ratio - 1e-12) * sum(tensor.size for tensor in tensors)
+    reached, chosen = 0, set()
+    for group in order:
+        if reached >= wanted:
+            break
+        reached += gains[group]
+        chosen.add(group)
+    return [tensor.group in chosen for tensor in tensors]
 
 
 def by_size(tensors: Sequence[TrainingTensor], decreasing: bool = True) -> list[int]:
@@ -157,6 +114,14 @@ def by_size(tensors: Sequence[TrainingTensor], decreasing: bool = True) -> list[
     for tensor in tensors:
         sizes[tensor.group] = sizes.get(tensor.group, 0) + tensor.size
     return sorted(sizes, key=lambda group: -sizes[group] if decreasing else sizes[group])
+
+
+def by_error(tensors: Sequence[TrainingTensor], errors: Mapping[int, float], candidates: Candidates) -> list[int]:
+    """Groups ordered by their error in the low formats, per byte that these save; smallest first."""
+    saved = dict.fromkeys(errors, 0)
+    for tensor in tensors:
+        saved[tensor.group] += tensor.size * candidates.saves(tensor.kind)
+    return sorted(errors, key=lambda group: errors[group] / saved[group] if saved[group] else math.inf)
 
 
 def shuffled(tensors: Sequence[TrainingTensor], seed: int) -> list[int]:
@@ -176,9 +141,10 @@ def operator_based(
     inner = gemms[1:-1] if exempt_ends else gemms
     numbers = {op.index for op in inner}
     feeding = {source for op in inner for source in op.inputs}
+    views = {op.index for op in operators if op.kind is VIEW and (op.index, 0) in feeding}
     return [
         {
-            PARAMETER: tensor.source[0] in numbers,
+            PARAMETER: tensor.source[0] in numbers | views,
             OUTPUT: tensor.source in feeding,
             OUTPUT_GRADIENT: tensor.source[0] in numbers,
             PARAMETER_GRADIENT: False,

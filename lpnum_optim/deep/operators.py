@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode, resolve_name
+
+from .operator_kinds import KINDS, OPAQUE, OTHER, QUESTIONS, VIEW, VIEWS, Kind
+from .unchanged import unchanged
 
 __all__ = ["Operator", "OperatorMode", "UntraceableError", "trace"]
 
@@ -26,73 +31,6 @@ INPUT = -1  # number of the network's input among the operators
 
 class UntraceableError(RuntimeError):
     """The network does something that a precision assignment cannot follow."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the assignment has to know about a function.
-
-    gemm : whether products are summed (a group of tensors starts at its output)
-    parameters : positions and names of the arguments that may be parameters
-    saves_result : whether the backward pass needs the function's own result
-    """
-
-    name: str
-    gemm: bool = False
-    parameters: tuple[tuple[int, str], ...] = ()
-    saves_result: bool = False
-
-
-def _weights(first: int) -> tuple[tuple[int, str], ...]:
-    return (first, "weight"), (first + 1, "bias")
-
-
-GEMM = Kind("gemm", gemm=True, parameters=_weights(1))
-BATCH_NORM = Kind("norm", parameters=_weights(3))
-NORM = Kind("norm", parameters=_weights(2))
-ACTIVATION, POOL, ADD, CAT, SPLIT, LOSS, OTHER = map(
-    Kind, ("activation", "pool", "add", "cat", "split", "loss", "other")
-)
-SAVED_ACTIVATION = Kind("activation", saves_result=True)
-PRELU = Kind("activation", parameters=((1, "weight"),))
-EMBEDDING = Kind("embedding", parameters=((1, "weight"),))
-
-# By the last part of the function's name: torch.relu, Tensor.relu_, nn.functional.relu do the same.
-KINDS: dict[str, Kind] = {
-    **dict.fromkeys(
-        ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"), GEMM
-    ),
-    **dict.fromkeys(("matmul", "__matmul__", "mm", "bmm", "einsum"), Kind("gemm", gemm=True)),
-    "batch_norm": BATCH_NORM, "layer_norm": NORM, "group_norm": NORM, "instance_norm": BATCH_NORM, "rms_norm": NORM,
-    **dict.fromkeys(
-        ("relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "gelu", "silu", "mish", "softplus", "hardswish",
-         "hardsigmoid", "clamp"), ACTIVATION
-    ),
-    **dict.fromkeys(("relu", "relu_", "elu", "selu", "celu", "sigmoid", "tanh", "softmax"), SAVED_ACTIVATION),
-    "prelu": PRELU, "embedding": EMBEDDING,
-    **dict.fromkeys(
-        ("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
-         "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", "mean"), POOL
-    ),
-    **dict.fromkeys(("add", "add_", "__add__", "__iadd__", "__radd__", "sub", "sub_", "__sub__", "__rsub__"), ADD),
-    **dict.fromkeys(("cat", "concat", "concatenate", "stack"), CAT),
-    **dict.fromkeys(("chunk", "split", "tensor_split", "unbind"), SPLIT),
-    **dict.fromkeys(("log_softmax", "nll_loss", "cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"), LOSS),
-}  # fmt: skip
-
-# The same elements in another shape or order: no operators, whether or not they copy.
-VIEWS = {
-    "view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "ravel", "squeeze", "unsqueeze", "permute",
-    "transpose", "t", "movedim", "swapaxes", "contiguous", "clone", "detach", "to", "type_as", "float", "expand",
-    "expand_as", "narrow", "select", "__getitem__", "pixel_shuffle", "channel_shuffle", "roll", "flip", "repeat",
-    "identity", "pad", "requires_grad_",
-}  # fmt: skip
-# What returns no tensor of the network.
-QUESTIONS = {"dim", "size", "numel", "stride", "is_contiguous", "backward", "item", "tolist", "__len__",
-             "register_hook", "isnan", "isfinite"}  # fmt: skip
-
-# Recurrent functions are one call with a list of weights: their inner tensors are out of reach.
-OPAQUE = {"lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward", "scaled_dot_product_attention"}
 
 
 Source = tuple[int, int]
@@ -106,8 +44,9 @@ class Operator:
     ----------
     index : int
         Position among the operators.
-    kind, function : str
-        The kind, and the name of the torch function.
+    kind : Kind
+    function : str
+        Name of the torch function.
     module : str
         Name of the innermost module that made the call.
     inputs : list of (int, int)
@@ -115,7 +54,7 @@ class Operator:
     parameters : list of str
         Names of the parameters it takes.
     shapes : list of tuples
-        Of its outputs.
+        Of its outputs; none for the view of a parameter.
     """
 
     index: int
@@ -126,17 +65,14 @@ class Operator:
     parameters: list[str]
     shapes: list[tuple[int, ...]]
 
+    def __str__(self) -> str:
+        takes = f"({', '.join(self.parameters)})" if self.parameters else ""
+        return f"{self.function}{takes} in {self.module or 'the network'}"
+
     @property
     def size(self) -> int:
         """Elements of all outputs."""
         return sum(math.prod(shape) for shape in self.shapes)
-
-    def same_call(self, other: Operator) -> bool:
-        """Whether both are the same place of the network; sizes may differ in the first axis, the batch."""
-        mine, theirs = ([shape[1:] for shape in op.shapes] for op in (self, other))
-        return (self.function, self.inputs, self.parameters, mine) == (
-            other.function, other.inputs, other.parameters, theirs,
-        )  # fmt: skip
 
 
 Handler = Callable[["Call"], Any]
@@ -159,9 +95,12 @@ class Call:
         """The result of the function itself."""
         return self.function(*self.args, **self.kwargs)
 
-    @staticmethod
-    def outputs(result: Any) -> list[Tensor]:
+    def outputs(self, result: Any) -> list[Tensor]:
         """The tensors of a result that hold numbers of the network (a pooling also returns places)."""
+        if self.kind is VIEW:
+            return []
+        if self.name == "__setitem__":  # returns nothing, but writes
+            result = self.args[0]
         return [tensor for tensor in _tensors(result) if tensor.is_floating_point()]
 
     def argument(self, place: Any) -> Any:
@@ -175,9 +114,25 @@ class Call:
         else:
             self.kwargs[place] = value
 
+    def expect(self, planned: Sequence[Operator]) -> None:
+        """Refuse a call that is not the planned one at its position: same function, same parameters."""
+        if self.index < len(planned):
+            operator = planned[self.index]
+            if operator.function == self.name and operator.parameters == [name for _, name in self.parameters]:
+                return
+            was = str(operator)
+        else:
+            was = "the end of the network"
+        names = ", ".join(name for _, name in self.parameters)
+        raise UntraceableError(
+            f"operator {self.index} is {self.name}{f'({names})' * bool(names)} in {self.mode.where()} here, and was "
+            f"{was} when the plan was made: a plan holds for one path through the network. Does it branch on values, "
+            "or in evaluation mode? Evaluate other paths outside of `apply`"
+        )
+
 
 class OperatorMode(TorchFunctionMode):
-    """Follows the tensors that descend from the network's input and tells a handler about every operator.
+    """Follows the tensors that descend from the network's input or parameters and tells a handler about every operator.
 
     Parameters
     ----------
@@ -189,8 +144,8 @@ class OperatorMode(TorchFunctionMode):
 
     def __init__(self, module: nn.Module, handler: Handler | None = None) -> None:
         super().__init__()
-        self.handler = handler or Call.run
-        self.names = {id(p): name for name, p in module.named_parameters(remove_duplicate=False)}
+        self.handler, self.tracing = handler or Call.run, handler is None
+        self.names = {id(p): name for name, p in module.named_parameters()}
         self.path: list[str] = []
         self.operators: list[Operator] = []
         self._made: dict[int, tuple[Source, weakref.ref[Tensor]]] = {}  # by id, which may be used again
@@ -205,49 +160,56 @@ class OperatorMode(TorchFunctionMode):
         """Every torch function called while the mode is active comes here."""
         kwargs = kwargs or {}
         sources = _tensors((args, kwargs))
-        known = [source for source in map(self._source, sources) if source is not None]
-        name = resolve_name(func) or getattr(func, "__name__", str(func))
+        known = [source for source in map(self.source, sources) if source is not None]
+        parameters = [(place, self.names[id(value)]) for place, value in (*enumerate(args), *kwargs.items())
+                      if id(value) in self.names]  # fmt: skip
+        name = _name(func)
         short = name.rsplit(".", 1)[-1]
-        if not known or short in QUESTIONS or short.startswith("__get"):
+        view = short in VIEWS
+        if not (known or parameters) or short in QUESTIONS or short.startswith("__get__") or (view and not parameters):
             return self._pass_on(func, args, kwargs, known)
-        kind = None if short in VIEWS else KINDS.get(short)
         if short in OPAQUE:
             raise UntraceableError(
-                f"{name} in {self._where()} is one call for a whole network inside; a precision assignment works for "
+                f"{name} in {self.where()} is one call for a whole network inside; a precision assignment works for "
                 "convolutions, linear layers, norms, activations, pooling, sums and concatenations"
             )
-        call = Call(self, len(self.operators), kind or OTHER, short, func, list(args), dict(kwargs))
-        for position, argument in call.kind.parameters:
-            place: Any = position if position < len(args) else argument
-            value = call.argument(place) if place in kwargs or isinstance(place, int) else None
-            if isinstance(value, Tensor) and id(value) in self.names:
-                call.parameters.append((place, self.names[id(value)]))
-        self._refuse_strangers(sources, name)
-        if short in VIEWS:
-            return self._pass_on(func, args, kwargs, known)
+        self._refuse_strangers(sources, f"{name} in {self.where()}")
+        kind = VIEW if view else KINDS.get(short, OTHER)
+        call = Call(self, len(self.operators), kind, short, func, list(args), dict(kwargs), parameters)
         result = self.handler(call)
         self._note(call, known, result)
         return result
 
-    def _remember(self, tensor: Tensor, source: Source) -> None:
-        self._made[id(tensor)] = source, weakref.ref(tensor)
-
-    def _source(self, tensor: Tensor) -> Source | None:
-        """Which operator made this tensor."""
+    def source(self, tensor: Tensor) -> Source | None:
+        """Which operator made this tensor, and which of its outputs it is."""
         source, reference = self._made.get(id(tensor), (None, None))
         return source if reference is not None and reference() is tensor else None
 
-    def _where(self) -> str:
+    def where(self) -> str:
+        """Name of the module that runs."""
         return self.path[-1] if self.path and self.path[-1] else "the network"
 
-    def _refuse_strangers(self, sources: list[Tensor], name: str) -> None:
-        """A tensor that needs a gradient but is neither parameter nor output was made where the mode cannot see."""
-        for tensor in sources:
-            if tensor.grad_fn is not None and id(tensor) not in self.names and self._source(tensor) is None:
+    def finish(self, output: Any) -> None:
+        """A forward pass has returned this, and it must come from operators that were seen."""
+        self._refuse_strangers(_tensors(output), "the result of the network")
+
+    def _remember(self, tensor: Tensor, source: Source) -> None:
+        self._made[id(tensor)] = source, weakref.ref(tensor)
+
+    def _refuse_strangers(self, tensors: list[Tensor], what: str) -> None:
+        """A tensor that needs a gradient but is neither parameter nor output was made where the mode cannot see.
+
+        The functions that a custom ``autograd.Function`` calls in its forward pass are seen, but not its backward pass.
+        """
+        for tensor in tensors:
+            made_by = tensor.grad_fn
+            if made_by is None or id(tensor) in self.names:
+                continue
+            if self.source(tensor) is None or (self.tracing and isinstance(made_by, BackwardCFunction)):
                 raise UntraceableError(
-                    f"{name} in {self._where()} takes a tensor of shape {tuple(tensor.shape)} made by "
-                    f"{tensor.grad_fn.name()}, which no torch function seen here returned: a custom autograd.Function "
-                    "or compiled code? Leave that module out of the plan, or write it with torch functions"
+                    f"{what}: a tensor of shape {tuple(tensor.shape)} made by {made_by.name()}, which is no torch "
+                    "function: a custom autograd.Function or compiled code? Leave that module out of the network that "
+                    "the plan is for, or write it with torch functions"
                 )
 
     def _pass_on(self, func: Any, args: Any, kwargs: Any, known: list[Source]) -> Any:
@@ -255,7 +217,7 @@ class OperatorMode(TorchFunctionMode):
         result = func(*args, **kwargs)
         if known:
             for tensor in _tensors(result):
-                if self._source(tensor) is None:
+                if self.source(tensor) is None:
                     self._remember(tensor, known[0])
         return result
 
@@ -263,8 +225,9 @@ class OperatorMode(TorchFunctionMode):
         outputs = call.outputs(result)
         names = [parameter for _, parameter in call.parameters]
         shapes = [tuple(t.shape) for t in outputs]
-        self.operators.append(Operator(call.index, call.kind, call.name, self._where(), known, names, shapes))
-        for position, tensor in enumerate(outputs):
+        where = self.path[-1] if self.path else ""
+        self.operators.append(Operator(call.index, call.kind, call.name, where, known, names, shapes))
+        for position, tensor in enumerate(outputs or _tensors(result)):
             self._remember(tensor, (call.index, position))
 
     def _enter(self, name: str, module: nn.Module, args: Any) -> None:
@@ -277,6 +240,7 @@ class OperatorMode(TorchFunctionMode):
     def watching(self, module: nn.Module) -> Iterator[None]:
         """Keep `path` up to date with hooks on every submodule, so that errors and reports can name places."""
         handles = []
+        self.path = []
         for name, child in module.named_modules():
             handles.append(child.register_forward_pre_hook(partial(self._enter, name)))
             handles.append(child.register_forward_hook(self._leave, always_call=True))
@@ -285,6 +249,13 @@ class OperatorMode(TorchFunctionMode):
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _name(func: Any) -> str:
+    """Of a torch function; of an attribute (``x.T``) its name as that of a view, if it is one."""
+    name = resolve_name(func) or getattr(func, "__name__", str(func))
+    attribute = name.removesuffix(".__get__")
+    return attribute if attribute.rsplit(".", 1)[-1] in VIEWS else name
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -296,14 +267,31 @@ def _tensors(value: Any) -> list[Tensor]:
     return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, (tuple, list)) else []
 
 
+def refuse_compiled(module: nn.Module) -> None:
+    """Compiled code calls no torch function that could be seen."""
+    for name, child in module.named_modules():
+        compiled = type(child).__name__ == "OptimizedModule" or getattr(child, "_compiled_call_impl", None) is not None
+        if compiled or isinstance(child, torch.jit.ScriptModule):
+            raise UntraceableError(
+                f"{name or 'the network'} is compiled ({type(child).__name__}); a precision assignment needs the "
+                "module itself: pass the network as it was before torch.compile or torch.jit"
+            )
+
+
 def trace(module: nn.Module, example_batch: Any) -> list[Operator]:
-    """The operators of one forward pass in evaluation mode; parameters, buffers and modes are as before afterwards.
+    """The operators of one forward pass as in training; the module is as before afterwards.
 
     Parameters
     ----------
     module : nn.Module
+        In evaluation mode it is traced in training mode; in training mode, submodules keep the mode they are in.
     example_batch : tensor, or tuple of tensors
-        The arguments of the forward pass.
+        The arguments of the forward pass. Parameters and batch on the device "meta" cost neither time nor memory.
+
+    Returns
+    -------
+    list of Operator
+        In the order in which they run.
 
     Raises
     ------
@@ -313,19 +301,22 @@ def trace(module: nn.Module, example_batch: Any) -> list[Operator]:
     Examples
     --------
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
-    >>> [(op.function, op.size, op.parameters) for op in trace(net, torch.zeros(2, 3, 8, 8))]
-    [('conv2d', 576, ['0.weight', '0.bias']), ('batch_norm', 576, ['1.weight', '1.bias']), ('relu', 576, []),
-     ('linear', 20, ['4.weight', '4.bias'])]
+    >>> for op in trace(net, torch.zeros(2, 3, 8, 8)):
+    ...     print(op.function, op.size, op.parameters)
+    conv2d 576 ['0.weight', '0.bias']
+    batch_norm 576 ['1.weight', '1.bias']
+    relu 576 []
+    linear 20 ['4.weight', '4.bias']
     """
+    refuse_compiled(module)
     arguments = example_batch if isinstance(example_batch, tuple) else (example_batch,)
-    modes = {child: child.training for child in module.modules()}
     mode = OperatorMode(module)
-    module.eval()
-    try:
-        with mode.watching(module), mode:
+    with unchanged(module), torch.enable_grad(), mode.watching(module):
+        if not module.training:
+            module.train()
+        with mode:
             mode.start(arguments)
-            module(*arguments)
-    finally:
-        for child, training in modes.items():
-            child.training = training
+            mode.finish(module(*arguments))
+    if not any(op.kind.gemm for op in mode.operators):
+        raise UntraceableError("the network has no convolution, linear layer or matrix product to assign formats to")
     return mode.operators

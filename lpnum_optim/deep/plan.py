@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,18 +11,61 @@ import torch
 from torch import Tensor, nn
 
 from . import assignment
-from .assignment import PAPER, Candidates, TrainingTensor
+from .assignment import TrainingTensor
+from .candidates import PAPER, PARAMETER, Candidates, FormatsPerKind, range_problem
 from .loss_scaling import LossScale
-from .operators import Operator, trace
-from .promotion import OverflowPromotion, Promotion
+from .operators import Operator, refuse_compiled, trace
+from .promotion import ErrorPromotion, Promotion, promotion_rule
 from .slots import Slot
 from .training import Training
 
 __all__ = ["PrecisionPlan"]
 
+ORDERS = "size", "error-per-byte", "size-increasing", "random"
+
 
 class PrecisionPlan:
-    """An assignment of formats to the tensors of training steps."""
+    """An assignment of formats to the tensors of a network's training steps.
+
+    Four kinds of tensor are assigned: the copy of every parameter that takes part in a step, the output of every
+    operator (and the network's input), and the gradients of both. Master weights, the optimizer's state, statistics of
+    batch normalization and accumulators stay as they are. Make one with `demote`, `uniform` or `operator_based`; train
+    under it with `apply`.
+
+    The network is not rewritten. It is traced once, in training mode, on the example batch, and is afterwards as it was
+    before. A plan holds for one path through the network; batches of any size, and images of any size that the network
+    takes, may follow. What cannot be followed is an `UntraceableError` that names the place: recurrent layers and fused
+    attention (one call for a whole network inside), custom ``autograd.Function``s, compiled modules.
+
+    Attributes
+    ----------
+    name : str
+    operators : list of Operator
+        As they run.
+    tensors : list of TrainingTensor
+        All assigned tensors.
+    low : list of bool
+        The level of each.
+    candidates : Candidates
+        What low and high mean.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 10))
+    >>> plan = PrecisionPlan.demote(net, torch.zeros(128, 3, 8, 8), ratio=0.8)
+    >>> round(plan.low_ratio, 3)
+    0.837
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> with plan.apply(net, optimizer) as training:
+    ...     loss = nn.functional.cross_entropy(net(torch.rand(128, 3, 8, 8)), torch.zeros(128, dtype=torch.int64))
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> training.steps, training.skipped
+    (1, 0)
+
+    Sources: Lee, Sharma, Aiken, "Training with mixed-precision floating-point assignments", TMLR 06/2023 (groups,
+    demotion by size, promotion); Sun et al., "Hybrid 8-bit floating point", NeurIPS 2019 (`operator_based`).
+    """
 
     def __init__(
         self, operators: Sequence[Operator], tensors: Sequence[TrainingTensor], low: Sequence[bool],
@@ -30,45 +74,135 @@ class PrecisionPlan:
         self.operators, self.tensors, self.low = list(operators), list(tensors), list(low)
         self.candidates, self.name = candidates, name
 
+    def __repr__(self) -> str:
+        return f"<PrecisionPlan {self.name}: {sum(self.low)} of {len(self.low)} tensors low, {self.low_ratio:.1%}>"
+
+    # ---- making a plan -----------------------------------------------------------------------------------------------
+
     @classmethod
-    def _traced(cls, model: nn.Module, example_batch: Any) -> tuple[list[Operator], list[TrainingTensor]]:
+    def demote(
+        cls, model: nn.Module, example_batch: Any, ratio: float = 0.9, *, low: FormatsPerKind = PAPER["low"],
+        high: FormatsPerKind = PAPER["high"], rounding: str = PAPER["rounding"], order: str = "size", seed: int = 0,
+    ) -> PrecisionPlan:  # fmt: skip
+        """Precision demotion: whole groups of tensors become low, in an order, until `ratio` of the elements is.
+
+        A group begins at the network's input and at the output of every convolution, linear layer or matrix product;
+        the outputs that follow and the parameters that they feed, with the gradients of all, belong to it.
+
+        Parameters
+        ----------
+        model : nn.Module
+        example_batch : tensor, or tuple of tensors
+            The arguments of the forward pass; of the batch size in training, which decides how much the activations
+            weigh against the parameters. Model and batch may be on the device "meta".
+        ratio : float
+            Between 0 and 1. Where gradients of parameters are never low, as in the paper, 1 is not reached: then all
+            groups are low.
+        low, high : format, its name, or dict of those
+            One for all tensors, or one for each of "parameter", "output", "parameter-gradient", "output-gradient". By
+            default those of the paper: FP(4,3,4), FP(5,2,0) for gradients of outputs, and FP(6,9,0) above them and for
+            gradients of parameters. ``demote(model, batch, **OCP)`` takes float8_e4m3fn, float8_e5m2 and bfloat16.
+        rounding : str
+            As in `lpnum.encode`, but not "stochastic".
+        order : {"size", "size-increasing", "random"}
+            Largest groups first; smallest first; or a permutation drawn from `seed`.
+        seed : int
+            Of the order "random".
+
+        Returns
+        -------
+        PrecisionPlan
+
+        Raises
+        ------
+        UntraceableError
+            The network does something that cannot be followed.
+        ValueError
+            `ratio`, formats or `order` that make no plan.
+
+        Examples
+        --------
+        >>> net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
+        >>> for ratio in (0.1, 0.5, 0.9):
+        ...     print(PrecisionPlan.demote(net, torch.zeros(32, 64), ratio))
+        <PrecisionPlan demote 0.1: 8 of 16 tensors low, 46.5%>
+        <PrecisionPlan demote 0.5: 14 of 16 tensors low, 73.9%>
+        <PrecisionPlan demote 0.9: 16 of 16 tensors low, 74.7%>
+        """
+        candidates = Candidates.of(low, high, rounding)
+        if not 0.0 <= ratio <= 1.0:
+            raise ValueError(f"PrecisionPlan.demote: ratio = {ratio}; expected 0 .. 1")
+        if order not in ORDERS:
+            raise ValueError(f"PrecisionPlan.demote: order = {order!r}; expected one of {', '.join(map(repr, ORDERS))}")
+        operators, tensors = cls._traced(model, example_batch)
+        if order == "random":
+            groups = assignment.shuffled(tensors, seed)
+        else:
+            groups = assignment.by_size(tensors, decreasing=order == "size")
+        levels = assignment.demoted(tensors, groups, ratio, candidates)
+        return cls(operators, tensors, levels, candidates, f"demote {ratio:g}")
+
+    @classmethod
+    def uniform(
+        cls, model: nn.Module, example_batch: Any, level: str = "low", *, low: FormatsPerKind = PAPER["low"],
+        high: FormatsPerKind = PAPER["high"], rounding: str = PAPER["rounding"],
+    ) -> PrecisionPlan:  # fmt: skip
+        """Baseline: all tensors at one level.
+
+        Parameters
+        ----------
+        model, example_batch, low, high, rounding
+            As of `demote`.
+        level : {"low", "high"}
+
+        Examples
+        --------
+        >>> net = nn.Linear(8, 4)
+        >>> PrecisionPlan.uniform(net, torch.zeros(2, 8)), PrecisionPlan.uniform(net, torch.zeros(2, 8), "high")
+        (<PrecisionPlan uniform low: 8 of 8 tensors low, 70.0%>, <PrecisionPlan uniform high: 0 of 8 tensors low, 0.0%>)
+        """
+        if level not in ("low", "high"):
+            raise ValueError(f"PrecisionPlan.uniform: level = {level!r}; expected 'low' or 'high'")
+        candidates = Candidates.of(low, high, rounding)
+        operators, tensors = cls._traced(model, example_batch)
+        return cls(operators, tensors, [level == "low"] * len(tensors), candidates, f"uniform {level}")
+
+    @classmethod
+    def operator_based(
+        cls, model: nn.Module, example_batch: Any, *, exempt_ends: bool = True, low: FormatsPerKind = PAPER["low"],
+        high: FormatsPerKind = PAPER["high"], rounding: str = PAPER["rounding"],
+    ) -> PrecisionPlan:  # fmt: skip
+        """Baseline: what enters a convolution, linear layer or matrix product is low (HFP8).
+
+        These are its operands, its parameters and, in the backward pass, the gradient of its output.
+
+        Parameters
+        ----------
+        model, example_batch, low, high, rounding
+            As of `demote`.
+        exempt_ends : bool
+            Whether the first and the last of these operators stay high with what they take, as in HFP8.
+
+        Examples
+        --------
+        >>> net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> plan = PrecisionPlan.operator_based(net, torch.zeros(64, 8))
+        >>> [tensor.name for tensor, low in zip(plan.tensors, plan.low) if low]
+        ['1:relu:1', '2.weight', '2.bias', '2:linear:2']
+        """
+        candidates = Candidates.of(low, high, rounding)
+        operators, tensors = cls._traced(model, example_batch)
+        levels = assignment.operator_based(operators, tensors, exempt_ends)
+        return cls(operators, tensors, levels, candidates, "operator-based")
+
+    @staticmethod
+    def _traced(model: nn.Module, example_batch: Any) -> tuple[list[Operator], list[TrainingTensor]]:
         arguments = example_batch if isinstance(example_batch, tuple) else (example_batch,)
         operators = trace(model, arguments)
         input_size = sum(t.numel() for t in arguments if isinstance(t, Tensor) and t.is_floating_point())
         return operators, assignment.tensors_of(operators, input_size, model)
 
-    @classmethod
-    def demote(
-        cls, model: nn.Module, example_batch: Any, ratio: float = 0.9, *, candidates: Candidates = PAPER,
-        order: str = "size", seed: int = 0,
-    ) -> PrecisionPlan:  # fmt: skip
-        """Precision demotion: whole groups become low, in an order, until `ratio` of the elements is."""
-        if not 0.0 <= ratio <= 1.0:
-            raise ValueError(f"PrecisionPlan.demote: ratio = {ratio}; expected 0 .. 1")
-        operators, tensors = cls._traced(model, example_batch)
-        orders = {
-            "size": lambda: assignment.by_size(tensors),
-            "size-increasing": lambda: assignment.by_size(tensors, decreasing=False),
-            "random": lambda: assignment.shuffled(tensors, seed),
-        }
-        if order not in orders:
-            raise ValueError(f"PrecisionPlan.demote: order = {order!r}; expected one of {', '.join(map(repr, orders))}")
-        low = assignment.demoted(tensors, orders[order](), ratio, candidates)
-        return cls(operators, tensors, low, candidates, f"demote {ratio:g}")
-
-    @classmethod
-    def uniform(
-        cls, model: nn.Module, example_batch: Any, *, low: bool, candidates: Candidates = PAPER
-    ) -> PrecisionPlan:
-        """All tensors low, or all high."""
-        operators, tensors = cls._traced(model, example_batch)
-        return cls(operators, tensors, [low] * len(tensors), candidates, f"uniform {'low' if low else 'high'}")
-
-    @classmethod
-    def operator_based(cls, model: nn.Module, example_batch: Any, *, candidates: Candidates = PAPER) -> PrecisionPlan:
-        """What goes into sums of products is low, but not at the ends of the network (HFP8)."""
-        operators, tensors = cls._traced(model, example_batch)
-        return cls(operators, tensors, assignment.operator_based(operators, tensors), candidates, "operator-based")
+    # ---- looking at it, training under it ----------------------------------------------------------------------------
 
     @property
     def low_ratio(self) -> float:
@@ -77,17 +211,82 @@ class PrecisionPlan:
 
     @contextmanager
     def apply(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, *,
-        promotion: Promotion | str | None = "overflow", loss_scale: LossScale | None = None, scaled: bool = False,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, promotion: Promotion | str | None = "overflow",
+        scaled: bool | None = None, loss_scale: LossScale | None = None,
     ) -> Iterator[Training]:  # fmt: skip
-        """Train under the plan within the block."""
-        rule = OverflowPromotion() if isinstance(promotion, str) else promotion
+        """Train under the plan within the block.
+
+        The loop stays as it is: forward pass, ``loss.backward()``, ``optimizer.step()``. A step whose gradients
+        overflow or are not finite is left out and counted. Leaving the block, also by an exception, takes everything
+        off the model and the optimizer again.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The network that the plan was made for, or one with the same operators and parameters.
+        optimizer : torch.optim.Optimizer
+            Of the model's parameters, which stay in full precision.
+        promotion : {"overflow", "error"}, Promotion or None
+            "overflow": the paper's rule, `OverflowPromotion`. "error": `ErrorPromotion`, which also takes tensors back.
+        scaled : bool, optional
+            Whether every tensor gets a power of two as its scale, so that its largest element fits into the format. By
+            default with "error", but not otherwise.
+        loss_scale : LossScale, optional
+            By default dynamic, from 65536; none where tensors are scaled.
+
+        Yields
+        ------
+        Training
+            Counts of steps, the levels now, `Training.report`.
+
+        Raises
+        ------
+        ValueError
+            Another network than the plan's.
+        UntraceableError
+            From the forward pass, when it leaves the path that was traced. The step has not changed the weights then.
+
+        Warns
+        -----
+        UserWarning
+            A format has too little range for tensors without scales.
+        """
+        rule = promotion_rule(promotion)
+        if scaled is None:
+            scaled = isinstance(rule, ErrorPromotion)
+        self._check_model(model)
+        if not scaled:
+            self._warn_of_narrow_ranges()
+        if loss_scale is None:
+            loss_scale = LossScale(1.0, growth_interval=None) if scaled else LossScale()
         slots = [
             Slot(t, self.candidates.low[t.kind], self.candidates.high[t.kind], low, self.candidates.rounding, scaled)
             for t, low in zip(self.tensors, self.low, strict=True)
         ]
-        training = Training(
-            model, optimizer, self.operators, slots, promotion=rule, loss_scale=loss_scale or LossScale()
-        )
+        training = Training(model, optimizer, self.operators, slots, promotion=rule, loss_scale=loss_scale)
         with training.active():
             yield training
+
+    def _check_model(self, model: nn.Module) -> None:
+        refuse_compiled(model)
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        for tensor in self.tensors:
+            if tensor.kind == PARAMETER and sizes.get(tensor.name) != tensor.size:
+                found = f"has {sizes[tensor.name]} elements" if tensor.name in sizes else "does not exist"
+                raise ValueError(
+                    f"PrecisionPlan.apply: the plan knows a parameter {tensor.name!r} of {tensor.size} elements, which "
+                    f"{found} in this model; a plan holds for the network that it was made for"
+                )
+
+    def _warn_of_narrow_ranges(self) -> None:
+        formats = {
+            (t.kind, (self.candidates.low if low else self.candidates.high)[t.kind])
+            for t, low in zip(self.tensors, self.low, strict=True)
+        }
+        problems = sorted({problem for kind, fmt in formats if (problem := range_problem(fmt, kind))})
+        if problems:
+            warnings.warn(
+                f"PrecisionPlan.apply: {'; '.join(problems)}: without scales much would become 0 or the largest value. "
+                "Pass scaled=True, or formats with more exponent bits",
+                stacklevel=4,
+            )

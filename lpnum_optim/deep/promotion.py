@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from .assignment import OUTPUT, PARAMETER
+from .candidates import OUTPUT, PARAMETER
 from .slots import Slot
 
-__all__ = ["ErrorPromotion", "OverflowPromotion", "Promotion"]
+__all__ = ["ErrorPromotion", "OverflowPromotion", "Promotion", "promotion_rule"]
 
 
 class Promotion(Protocol):
-    """A rule for the levels."""
+    """A rule for the levels.
+
+    Attributes
+    ----------
+    measure_every : int
+        In every so many steps the errors of rounding to the low formats are measured; 0: never.
+    """
 
     measure_every: int
 
@@ -21,12 +27,24 @@ class Promotion(Protocol):
 
 
 class OverflowPromotion:
-    """A parameter or output of which at least `threshold` overflowed in the step is high from then on.
+    """A parameter or output of which at least `threshold` overflowed in a step is high from then on.
 
-    Gradients are left to the scaling of the loss. (Lee, Sharma, Aiken 2023, precision promotion; Theta = 0.01.)
+    Only that tensor: not its group, and not its gradient. Gradients are left to the scaling of the loss.
+
+    Parameters
+    ----------
+    threshold : float
+        Share of the elements whose magnitude would round to beyond the largest value; the paper's Theta.
+
+    Examples
+    --------
+    >>> OverflowPromotion(threshold=0.01).threshold
+    0.01
+
+    Source: Lee, Sharma, Aiken (TMLR 2023), precision promotion.
     """
 
-    measure_every = 0  # errors are not needed
+    measure_every = 0
 
     def __init__(self, threshold: float = 0.01) -> None:
         if not 0.0 < threshold <= 1.0:
@@ -44,8 +62,25 @@ class OverflowPromotion:
 class ErrorPromotion:
     """A tensor is high while the low format would make a larger relative error than `threshold`, and comes back.
 
-    The error, ``|round(x) - x|^2 / |x|^2``, is measured every `measure_every` steps on all parameters and outputs; what
-    was promoted returns below ``release * threshold``, so that nothing changes to and fro.
+    The error, ``|round(x) - x|^2 / |x|^2``, is measured every `measure_every` steps on all parameters and outputs of
+    the plan that are low or were promoted by this rule. What was promoted returns once it is below
+    ``release * threshold``, so that nothing changes to and fro.
+
+    Parameters
+    ----------
+    threshold : float
+        Rounding to nearest with m mantissa bits makes about ``4**-(m + 1) / 6`` where nothing is lost at the ends of
+        the range: 6.5e-4 for the 3 bits of FP(4,3,4) and float8_e4m3fn.
+    release : float
+        Between 0 and 1.
+    measure_every : int
+
+    Examples
+    --------
+    >>> ErrorPromotion(threshold=1e-3).measure_every
+    20
+
+    Idea: "MoR: mixture of representations", arXiv 2512.22804, where the choice is made in every step.
     """
 
     def __init__(self, threshold: float = 2e-3, release: float = 0.5, measure_every: int = 20) -> None:
@@ -64,3 +99,21 @@ class ErrorPromotion:
                 slot.promotions += 1
             elif slot.promoted and slot.error < self.release * self.threshold:
                 slot.is_low = True
+
+
+def promotion_rule(promotion: Promotion | str | None) -> Promotion | None:
+    """A rule from its name.
+
+    >>> type(promotion_rule("error")).__name__
+    'ErrorPromotion'
+    """
+    rules = {"overflow": OverflowPromotion, "error": ErrorPromotion}
+    if isinstance(promotion, str):
+        if promotion not in rules:
+            raise ValueError(
+                f"promotion = {promotion!r}; expected one of {', '.join(map(repr, rules))}, None or a rule"
+            )
+        return rules[promotion]()
+    if promotion is not None and not hasattr(promotion, "after_step"):
+        raise TypeError(f"promotion: {type(promotion).__name__} has no after_step; expected a name, None or a rule")
+    return promotion

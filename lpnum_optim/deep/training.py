@@ -66,6 +66,7 @@ class Training:
         self.promotion, self.loss_scale = promotion, loss_scale
         self.steps = self.skipped = 0
         self._by_key: dict[Key, Slot] = {(slot.tensor.kind, slot.tensor.source): slot for slot in slots}
+        self._parameter_slots = {slot.tensor.name: slot for slot in slots if slot.tensor.kind == PARAMETER}
         self._gradient_slots = {slot.tensor.name: slot for slot in slots if slot.tensor.kind == PARAMETER_GRADIENT}
         self._store = CodeStore()
         self._hooks = SavedTensorHooks(self._encode_saved, self._store, min_numel)
@@ -125,15 +126,9 @@ class Training:
 
     def _handle(self, call: Call) -> Any:
         """Run a call with rounded parameters and round what it returns."""
-        if call.index >= len(self.operators) or self.operators[call.index].function != call.name:
-            planned = self.operators[call.index].function if call.index < len(self.operators) else "the end"
-            raise UntraceableError(
-                f"operator {call.index} is {call.name} here and was {planned} when the plan was made; "
-                "a plan holds for one path through the network"
-            )
-        for k, (place, _) in enumerate(call.parameters):
-            slot = self._by_key[PARAMETER, (call.index, k)]
-            call.replace(place, self._low_copy(call.argument(place), slot))
+        call.expect(self.operators)
+        for place, name in call.parameters:
+            call.replace(place, self._low_copy(call.argument(place), self._parameter_slots[name]))
         self._saving = self._by_key[OUTPUT, (call.index, 0)] if call.kind.saves_result else None
         try:
             result = call.run()

@@ -4,10 +4,17 @@ from . import transforms as transforms
 from .batches import Batches as Batches
 from .candidates import OCP as OCP
 from .candidates import PAPER as PAPER
+from .closures import closure as closure
+from .closures import closures as closures
 from .images import ImageSet as ImageSet
 from .images import channel_statistics as channel_statistics
 from .images import load_images as load_images
 from .operators import UntraceableError as UntraceableError
+from .optimizers import HALP as HALP
+from .optimizers import LPSGD as LPSGD
+from .optimizers import LPSVRG as LPSVRG
+from .optimizers import SGD as SGD
+from .optimizers import SVRG as SVRG
 from .plan import PrecisionPlan as PrecisionPlan
 from .promotion import ErrorPromotion as ErrorPromotion
 from .promotion import OverflowPromotion as OverflowPromotion

@@ -19,8 +19,10 @@ from .codes import decode, is_dense
 from .loss_scaling import LossScale
 from .operators import Call, Operator, OperatorMode, UntraceableError
 from .promotion import Promotion
+from .report import Report, ReportRow
 from .saved import CodeStore, SavedCodes, SavedTensorHooks
 from .slots import Slot
+from .step_statistics import StepStatistics, share_of_low
 
 __all__ = ["Training"]
 
@@ -47,6 +49,8 @@ class Training:
     slots : list of Slot
         All assigned tensors.
     loss_scale : LossScale
+    statistics : StepStatistics
+        Average low ratio, largest overflows.
     steps, skipped : int
         Steps of the optimizer, and how many of them were left out because a gradient overflowed.
     """
@@ -60,10 +64,12 @@ class Training:
         *,
         promotion: Promotion | None,
         loss_scale: LossScale,
+        name: str = "training",
         min_numel: int = 1024,
     ) -> None:
         self.module, self.optimizer, self.operators, self.slots = module, optimizer, operators, slots
-        self.promotion, self.loss_scale = promotion, loss_scale
+        self.promotion, self.loss_scale, self.name = promotion, loss_scale, name
+        self.statistics = StepStatistics(slots)
         self.steps = self.skipped = 0
         self._by_key: dict[Key, Slot] = {(slot.tensor.kind, slot.tensor.source): slot for slot in slots}
         self._parameter_slots = {slot.tensor.name: slot for slot in slots if slot.tensor.kind == PARAMETER}
@@ -207,6 +213,7 @@ class Training:
             else:
                 result = step(*args, **kwargs)
             self.loss_scale.after_step(lost)
+            self.statistics.after_step(lost)
             if self.promotion is not None:
                 self.promotion.after_step(self.slots)
             for slot in self.slots:
@@ -228,9 +235,19 @@ class Training:
     @property
     def low_ratio(self) -> float:
         """Share of the elements that are at a format narrower than their high one, now."""
-        sizes = [slot.tensor.size for slot in self.slots]
-        narrow = [slot.tensor.size for slot in self.slots if slot.is_low and slot.low.bits < slot.high.bits]
-        return sum(narrow) / sum(sizes) if sizes else 0.0
+        return share_of_low(self.slots)
+
+    def report(self) -> Report:
+        """Every tensor with its format now, the bytes of a step, overflows and promotions so far."""
+        rows = (
+            ReportRow.of(
+                slot.tensor, slot.fmt, slot.high, promoted=slot.promoted,
+                overflow=overflow, error=error, promotions=slot.promotions,
+            )
+            for slot, overflow, error in zip(self.slots, self.statistics.overflow, self.statistics.error, strict=True)
+        )  # fmt: skip
+        average = self.statistics.mean_low_ratio if self.steps else None
+        return Report(self.name, tuple(rows), self.low_ratio, self.steps, self.skipped, average)
 
     def state_dict(self) -> dict[str, Any]:
         """Levels of the tensors, loss scale and counts; the plan, the model and the optimizer have their own."""
@@ -241,6 +258,7 @@ class Training:
             "loss_scale": self.loss_scale.state_dict(),
             "steps": self.steps,
             "skipped": self.skipped,
+            "statistics": self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -263,3 +281,4 @@ class Training:
             slot.is_low, slot.promotions = bool(low), int(promotions)
         self.loss_scale.load_state_dict(state["loss_scale"])
         self.steps, self.skipped = int(state["steps"]), int(state["skipped"])
+        self.statistics.load_state_dict(state["statistics"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import struct
@@ -25,7 +26,7 @@ class _Python2(pickle._Pickler):  # type: ignore[name-defined, misc]
 
 
 def dump(path: Path, content: Any, protocol: str = "python2") -> None:
-    """Pickle as Python 2 did ("python2", "text") or as Python 3 does ("0" to "5")."""
+    """Pickle as Python 2 did ("python2") or as Python 3 does ("0" to "5")."""
     file = io.BytesIO()
     if protocol == "python2":
         _Python2(file, 2).dump(content)
@@ -70,3 +71,32 @@ def cifar100(folder: Path, n: int = 7, protocol: str = "python2") -> Path:
              b"coarse_label_names": [b"coarse%02d" % i for i in range(20)]}  # fmt: skip
     dump(folder / "meta", names, protocol)
     return folder
+
+
+def idx(path: Path, array: np.ndarray, packed: bool = False) -> None:
+    """An idx file of bytes."""
+    content = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+    if packed:
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(content))
+    else:
+        path.write_bytes(content)
+
+
+def mnist(folder: Path, n: int = 5, packed: bool = False) -> Path:
+    """A folder of MNIST's four files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, part in enumerate(("train", "t10k")):
+        images = np.random.default_rng(k).integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        idx(folder / f"{part}-images-idx3-ubyte", images, packed)
+        idx(folder / f"{part}-labels-idx1-ubyte", np.arange(k, n + k).astype(np.uint8) % 10, packed)
+    return folder
+
+
+def keras(path: Path, shape: tuple[int, ...], label_shape: tuple[int, ...] = ()) -> Path:
+    """An npz file with arrays x_train, y_train, x_test, y_test."""
+    arrays = {}
+    for k, part in enumerate(("train", "test")):
+        arrays[f"x_{part}"] = np.random.default_rng(k).integers(0, 256, (4 + k, *shape)).astype(np.uint8)
+        arrays[f"y_{part}"] = np.arange(4 + k).reshape(-1, *label_shape).astype(np.uint8)
+    np.savez(path, **arrays)
+    return path

@@ -110,10 +110,12 @@ class Batches:
 
     def indices(self, epoch: int, k: int) -> np.ndarray:
         """Which samples the k-th batch of an epoch holds."""
-        if self._order[0] != epoch:
+        known, order = self._order
+        if known != epoch:
             order = permutation(self.seed, epoch, self.samples) if self.shuffle else np.arange(self.samples)
-            self._order = epoch, order if self._subset is None else self._subset[order]
-        return self._order[1][k * self.batch_size : (k + 1) * self.batch_size]
+            order = order if self._subset is None else self._subset[order]
+            self._order = epoch, order
+        return order[k * self.batch_size : (k + 1) * self.batch_size]
 
     def batch(self, epoch: int, k: int) -> tuple[Tensor, Tensor]:
         """The k-th batch of an epoch; the state does not change."""

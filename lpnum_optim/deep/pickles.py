@@ -1,14 +1,15 @@
 """Pickled dictionaries of bytes, numbers, lists and arrays, read without pickle.
 
 A pickle is a program; the pickle module runs it, and a foreign one may do anything. Here a few of its instructions are
-obeyed: those that build plain values, and the calls by which NumPy rebuilds an array, each done by a function of this
-file. Nothing is imported, no class of the file's choice is made, and what is allocated is bounded by the file's size.
+obeyed: those of protocols 2 to 5 that build plain values, and the calls by which NumPy rebuilds an array, each done by
+a function of this file. Nothing is imported, no class of the file's choice is made, and what is allocated is bounded by
+the file's size. The instructions are described in the source of Python's pickletools.
 """
 
 from __future__ import annotations
 
 import math
-import pickletools
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ class RefusedError(ValueError):
     """The file asks for what a file of data does not need."""
 
 
+def _shown(value: Any) -> str:
+    """For a message; the text of a list that holds itself many times over would never end."""
+    return repr(value[:40]) if isinstance(value, str | bytes) else f"a {type(value).__name__}"
+
+
 class _Type:
     """Stands for NumPy's dtype until an array is made of it."""
 
@@ -32,13 +38,13 @@ class _Type:
         name = name.decode("latin-1") if isinstance(name, bytes) else name
         self.dtype = np.dtype(name) if isinstance(name, str) and name.lstrip("<>|=") in DTYPES else None
         if self.dtype is None:
-            raise RefusedError(f"an array of type {str(name)[:20]!r}")
+            raise RefusedError(f"an array of type {_shown(name)}")
 
     def build(self, state: Any) -> None:
         """(version, byte order, ...)."""
         order: Any = state[1].decode("latin-1") if isinstance(state[1], bytes) else state[1]
         if order not in ("<", ">", "|", "="):
-            raise RefusedError(f"the byte order {str(order)[:20]!r}")
+            raise RefusedError(f"the byte order {_shown(order)}")
         assert self.dtype is not None
         self.dtype = self.dtype.newbyteorder(order)
 
@@ -116,39 +122,140 @@ def _calls(size: int) -> dict[str, _Call]:
     return calls
 
 
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
-TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-         "BYTEARRAY8"}  # fmt: skip
-OLD_TEXTS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # of Python 2: bytes, which pickletools gives as Latin-1
-TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# Instructions whose argument is preceded by its length: width of the length, what the argument is. Strings of Python 2
+# are bytes here.
+SIZED = {
+    0x55: (1, "bytes"), 0x54: (4, "bytes"), 0x43: (1, "bytes"), 0x42: (4, "bytes"), 0x8E: (8, "bytes"),  # U T C B
+    0x96: (8, "bytes"), 0x8C: (1, "text"), 0x58: (4, "text"), 0x8D: (8, "text"), 0x8A: (1, "int"),  # X
+}  # fmt: skip
+NUMBERS = {0x4A: (4, True), 0x4B: (1, False), 0x4D: (2, False)}  # J K M: width, signed
+CONSTANTS = {0x4E: None, 0x88: True, 0x89: False}  # N
+EMPTY: dict[int, Callable[[], Any]] = {0x5D: list, 0x7D: dict, 0x29: tuple}  # ] } )
+TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
+PUT = {0x71: 1, 0x72: 4}  # q r: width of the place
+GET = {0x68: 1, 0x6A: 4}  # h j
+SKIP = {0x80: 1, 0x95: 8}  # protocol, frame: width of what they say, which nothing here depends on
+STOP = 0x2E  # .
 
 
 class _Machine:
-    """Stack, marks and memo of a pickle."""
+    """A pickle with its stack, marks and memo."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.calls = _calls(size)
+        self.calls = _calls(len(data))
+        # what has no argument
+        self.others: dict[int, Callable[[], None]] = {
+            ord("("): lambda: self.marks.append(len(self.stack)),
+            ord("l"): lambda: self.stack.append(self.above_mark()),
+            ord("t"): lambda: self.stack.append(tuple(self.above_mark())),
+            ord("d"): lambda: self.stack.append(self.store({}, self.above_mark())),
+            ord("u"): lambda: self.store_in_top(self.above_mark()),
+            ord("s"): lambda: self.store_in_top(self.take_from_stack(2)),
+            ord("e"): lambda: self.extend(self.above_mark()),
+            ord("a"): lambda: self.extend(self.take_from_stack(1)),
+            ord("0"): lambda: self.take_from_stack(1).clear(),
+            ord("c"): lambda: self.name(self.line(), self.line()),
+            0x93: lambda: self.name(*self.take_from_stack(2)),
+            0x94: lambda: self.memo.setdefault(len(self.memo), self.stack[-1]),
+            ord("R"): self.reduce,
+            ord("b"): self.build,
+        }
+
+    def run(self) -> Any:
+        """The value that the pickle describes."""
+        data, stack, memo = self.data, self.stack, self.memo
+        while True:
+            if self.at >= len(data):
+                raise ValueError(f"it ends without the last instruction, after {len(data)} bytes")
+            code = data[self.at]
+            self.at += 1
+            if code == STOP:
+                break
+            if code in SIZED:
+                width, kind = SIZED[code]
+                piece = self.bytes(self.number(width))
+                if kind == "text":
+                    stack.append(piece.decode("utf-8"))
+                else:
+                    stack.append(piece if kind == "bytes" else int.from_bytes(piece, "little", signed=True))
+            elif code in PUT:
+                memo[self.number(PUT[code])] = stack[-1]
+            elif code in NUMBERS:
+                stack.append(self.number(*NUMBERS[code]))
+            elif code in GET:
+                stack.append(memo[self.number(GET[code])])
+            elif code in self.others:
+                self.others[code]()
+            elif code in CONSTANTS:
+                stack.append(CONSTANTS[code])
+            elif code in EMPTY:
+                stack.append(EMPTY[code]())
+            elif code in TUPLES:
+                stack.append(tuple(self.take_from_stack(TUPLES[code])))
+            elif code == 0x47:  # G
+                stack.append(struct.unpack(">d", self.bytes(8))[0])
+            elif code in SKIP:
+                self.bytes(SKIP[code])
+            else:
+                raise RefusedError(f"the instruction {bytes([code])!r} at byte {self.at - 1}")
+        (result,) = stack
+        return result
+
+    def bytes(self, count: int) -> bytes:
+        """The next bytes of the file."""
+        start, self.at = self.at, self.at + count
+        if self.at > len(self.data):
+            raise ValueError(f"at byte {start} it should go on for {count} bytes")
+        return self.data[start : self.at]
+
+    def number(self, width: int, signed: bool = False) -> int:
+        """The next integer."""
+        return int.from_bytes(self.bytes(width), "little", signed=signed)
+
+    def line(self) -> str:
+        """Text up to the end of the line."""
+        end = self.data.find(b"\n", self.at, self.at + 1000)
+        if end < 0:
+            raise ValueError(f"no name at byte {self.at}")
+        start, self.at = self.at, end + 1
+        return self.data[start:end].decode("utf-8")
 
     def above_mark(self) -> list[Any]:
         """Take what was pushed since the last mark."""
         mark = self.marks.pop()
+        if mark > len(self.stack):
+            raise ValueError("more was taken than was there")
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
 
-    def store(self, items: list[Any]) -> None:
-        """Keys and values in turn into the dictionary on top."""
-        target = self.stack[-1]
+    def take_from_stack(self, count: int) -> list[Any]:
+        """Take the last values."""
+        if count > len(self.stack):
+            raise ValueError("more was taken than was there")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+    @staticmethod
+    def store(target: Any, items: list[Any]) -> Any:
+        """Keys and values in turn into a dictionary."""
         if type(target) is not dict or len(items) % 2:
             raise RefusedError("entries in something that is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) not in (str, bytes, int):  # others may take unbounded time to hash, or all of C's stack
+            if type(key) not in (str, bytes):  # others may take unbounded time to hash, or all of C's stack
                 raise RefusedError(f"a dictionary's key of type {type(key).__name__}")
             target[key] = value
+        return target
+
+    def store_in_top(self, items: list[Any]) -> None:
+        """Keys and values in turn into the dictionary on top."""
+        self.store(self.stack[-1], items)
 
     def extend(self, items: list[Any]) -> None:
         """Append to the list on top."""
@@ -156,71 +263,26 @@ class _Machine:
             raise RefusedError("entries in something that is no list")
         self.stack[-1].extend(items)
 
-    def call_named(self, name: str) -> None:
+    def name(self, module: Any, name: Any) -> None:
         """Push one of the known functions."""
-        if name not in self.calls:
-            raise RefusedError(f"the call of {name.replace(' ', '.')[:80]!r}, which no file of images needs")
-        self.stack.append(self.calls[name])
+        known = self.calls.get(f"{module} {name}") if type(module) is type(name) is str else None
+        if known is None:
+            raise RefusedError(f"{_shown(name)} of {_shown(module)}, which no file of images needs")
+        self.stack.append(known)
 
-    def obey(self, name: str, arg: Any) -> None:
-        """One instruction."""
-        stack = self.stack
-        if name in NUMBERS or name in TEXTS:
-            stack.append(arg)
-        elif name in OLD_TEXTS:
-            stack.append(arg.encode("latin-1"))
-        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.memo[arg] = stack[-1]
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(self.memo[arg])
-        elif name == "MARK":
-            self.marks.append(len(stack))
-        elif name in CONSTANTS:
-            stack.append(CONSTANTS[name])
-        elif name in ("EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE"):
-            stack.append({"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}[name]())
-        elif name in ("LIST", "TUPLE"):
-            items = self.above_mark()
-            stack.append(items if name == "LIST" else tuple(items))
-        elif name == "DICT":
-            items = self.above_mark()
-            stack.append({})
-            self.store(items)
-        elif name in TUPLES:
-            items = [stack.pop() for _ in range(TUPLES[name])]
-            stack.append(tuple(reversed(items)))
-        elif name == "APPEND":
-            item = stack.pop()
-            self.extend([item])
-        elif name == "APPENDS":
-            self.extend(self.above_mark())
-        elif name == "SETITEM":
-            value = stack.pop()
-            self.store([stack.pop(), value])
-        elif name == "SETITEMS":
-            self.store(self.above_mark())
-        elif name == "POP":
-            stack.pop()
-        elif name == "GLOBAL":
-            self.call_named(arg)
-        elif name == "STACK_GLOBAL":
-            last = stack.pop()
-            self.call_named(f"{stack.pop()} {last}")
-        elif name == "REDUCE":
-            args = stack.pop()
-            function = stack.pop()
-            if not isinstance(function, _Call) or type(args) is not tuple:
-                raise RefusedError("the call of something that is no function")
-            stack.append(function.make(*args))
-        elif name == "BUILD":
-            state = stack.pop()
-            if not isinstance(stack[-1], _Array | _Type) or type(state) is not tuple:
-                raise RefusedError("the state of something that is no array")
-            stack[-1].build(state)
-        elif name not in ("PROTO", "FRAME"):
-            raise RefusedError(f"the instruction {name}, which no file of images needs")
+    def reduce(self) -> None:
+        """Call the function below the arguments."""
+        function, args = self.take_from_stack(2)
+        if not isinstance(function, _Call) or type(args) is not tuple:
+            raise RefusedError("the call of something that is no function")
+        self.stack.append(function.make(*args))
+
+    def build(self) -> None:
+        """Give the array or type on top its state."""
+        (state,) = self.take_from_stack(1)
+        if not isinstance(self.stack[-1], _Array | _Type) or type(state) is not tuple:
+            raise RefusedError("the state of something that is no array")
+        self.stack[-1].build(state)
 
 
 def read_pickle(path: Path, where: str) -> dict[str, Any]:
@@ -232,18 +294,13 @@ def read_pickle(path: Path, where: str) -> dict[str, Any]:
         The file is truncated or damaged, or asks for anything but plain values and arrays of numbers.
     """
     data = path.read_bytes()
-    machine = _Machine(len(data))
     try:
-        for instruction, arg, _ in pickletools.genops(data):
-            if instruction.name == "STOP":
-                break
-            machine.obey(instruction.name, arg)
-        (result,) = machine.stack
+        result = _Machine(data).run()
         if type(result) is not dict:
             raise RefusedError(f"a {type(result).__name__} where a dictionary is expected")
     except RefusedError as error:
         raise ValueError(
-            f"{where}: {str(path)!r} is not a file of images: it asks for {error}. It was not run. "
+            f"{where}: {str(path)!r} is damaged or not a file of images: it asks for {error}. Nothing of it was run. "
             "Get the file from its source again"
         ) from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError) as error:
@@ -251,5 +308,5 @@ def read_pickle(path: Path, where: str) -> dict[str, Any]:
             f"{where}: {str(path)!r} ({len(data)} bytes) is truncated or damaged: {str(error)[:200]}. "
             "Unpack or copy the file again"
         ) from None
-    named = {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in result.items()}
+    named = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in result.items()}
     return {key: value.value if isinstance(value, _Array) else value for key, value in named.items()}

@@ -57,7 +57,10 @@ class ImageFiles:
         try:
             with self._library.open(path) as image:
                 mode = image.mode
-                pixels = np.array(image.convert("RGB")) if mode in MODES else None
+                # Pillow warns on the direct way from a palette with transparency.
+                direct = mode != "P" or "transparency" not in image.info
+                colors = (image if direct else image.convert("RGBA")).convert("RGB") if mode in MODES else None
+                pixels = None if colors is None else np.array(colors)
         except FileNotFoundError:
             raise FileNotFoundError(f"{WHERE}: {str(path)!r} is gone; load the folder again") from None
         except Exception as error:  # decoders raise whatever they stumble over

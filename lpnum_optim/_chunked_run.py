@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _chunks as chunks
-from .checkpoint import Entry
-from .distributed import ChunkedEvaluation, ChunkedSum, dask_package, tree_sum
+from ._dask_arguments import dask_package
+from .checkpoint import Entry, damaged
+from .distributed import ChunkedEvaluation, ChunkedSum, tree_sum
 from .gradients import VarianceReduced
 from .grid_control import GridControl, Report
 from .run import Run
-from .scale_rules import Automatic, Given, ScaleRule
+from .scale_rules import Automatic, ScaleRule
 
 Vector = NDArray[np.float64]
 
@@ -56,11 +57,23 @@ class ChunkRules:
         return self.scales[k], self.rules[k].control
 
     def state(self) -> dict[str, Any]:
-        """Nothing: runs on chunks write no checkpoints."""
-        return {}
+        """What all rules have learned, the share of the steps, the smallest gradient norm, the scales."""
+        return {
+            "rules": [rule.state() for rule in self.rules],
+            "share_of_steps": self.share_of_steps,
+            "best": self.best,
+            "scales": np.array(self.scales),
+        }
 
     def restore(self, saved: Entry) -> None:
-        """Nothing."""
+        """Take over what `state` gave."""
+        states = saved.entries("rules", len(self.rules))
+        if len(states) != len(self.rules):
+            raise damaged(saved.where, f"holds {len(states)} rules of the scale; expected {len(self.rules)}")
+        for rule, state in zip(self.rules, states, strict=True):
+            rule.restore(state)
+        self.share_of_steps, self.best = min(1.0, saved.positive("share_of_steps")), saved.real("best")
+        self.scales = saved.array("scales", (len(self.rules),), finite=False).tolist()
 
     def finish(self, grad_norm: float) -> bool:
         """Let all rules learn; True if the epoch has to be undone."""
@@ -81,30 +94,20 @@ class ChunkedRun(Run):
     evaluation: Any
 
     def start(self) -> None:
-        """As always; methods without a grid have rules of the steps, too."""
-        if self.o.sampling == "importance":
-            raise ValueError(
-                "minimize: sampling='importance' is not for the chunks of a Dask array; use 'replacement' or 'shuffle'"
-            )
-        if self.saver is not None:
-            raise ValueError(
-                "minimize: checkpoint= is not for the chunks of a Dask array; save x in a callback and pass it as x0="
-            )
-        self.several = len(self.problem.chunks) > 1
+        """As always; the gradient at the start is the first to be compared with."""
         super().start()
-        if not isinstance(self.rule, ChunkRules):
-            self.rule = ChunkRules([Given(1.0)], self._guarded)
-        assert isinstance(self.rule, ChunkRules)
-        self.rule.best = self._norm_in_codes()
+        if isinstance(self.rule, ChunkRules):
+            self.rule.best = self._norm_in_codes()
 
     @property
     def _guarded(self) -> bool:
         converges = self.row.gradient is VarianceReduced and (
             self.row.iterate.centered or not self.row.iterate.quantized
         )
-        return converges and self.several
+        return converges and len(self.problem.chunks) > 1
 
     def scale_rule(self) -> ScaleRule:
+        """A rule for every chunk; methods without a grid have rules of the steps, too."""
         o = self.o
         if self.row.iterate.centered:  # a chunk's own number of steps bounds how far it goes
             self.o = replace(o, inner_steps=max(map(self._steps_of, range(len(self.problem.chunks)))))

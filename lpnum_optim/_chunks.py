@@ -26,7 +26,7 @@ from .inner_loop import run_steps
 from .losses import Loss, numbers
 from .problem import FiniteSum
 from .row_norms import squared_norms
-from .sampling import draw
+from .sampling import Importance, draw
 from .steps import Steps
 
 Vector = NDArray[np.float64]
@@ -258,7 +258,8 @@ def run_epoch(chunk: Chunk, values: Values, epoch: Epoch, number: int) -> Moved:
         b = gradient[..., d]
         offset = 0.0 if chunk.data.offset is None else b[..., None] * chunk.data.offset
         inner = Point(np.ascontiguousarray(gradient[..., :d] - offset), np.array(b).reshape(chunk.n_outputs))
-    estimate = epoch.gradient_estimate(chunk)
+    importance = chunk.importance() if epoch.sampling == "importance" else Importance()
+    estimate = epoch.gradient_estimate(chunk, importance.factors)
     estimate.take_snapshot(
         chunk.point(epoch.snapshot), Evaluation(np.nan, gradient, gradient, inner, values.margins, values.slopes)
     )
@@ -268,9 +269,10 @@ def run_epoch(chunk: Chunk, values: Values, epoch: Epoch, number: int) -> Moved:
     rounding, sampling = np.random.SeedSequence([*epoch.entropy, number]).spawn(2)
     rng = CounterRNG(int(rounding.generate_state(1, np.uint64)[0]))
     iterate = epoch.storage(chunk.point(epoch.start), scale=part.scale, columns=chunk.columns, rng=rng, **epoch.options)
-    steps = replace(epoch.steps, columns=chunk.columns)
+    steps = replace(epoch.steps, columns=chunk.columns, factors=importance.factors)
     control = copy.deepcopy(part.control)  # a task may be run twice
-    samples = draw(np.random.default_rng(sampling), chunk.n_samples, part.inner_steps * steps.batch, epoch.sampling)
+    count = part.inner_steps * steps.batch
+    samples = draw(np.random.default_rng(sampling), chunk.n_samples, count, epoch.sampling, importance.cumulative)
     report = run_steps(chunk, iterate, estimate, steps, samples, control, epoch.compiled)
     control.total = None  # the mean is in the iterate
     moved = chunk.at(iterate.value()) - epoch.start

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import DataMatrix
 from .problem import FiniteSum, FunctionSum
 
 # Arrays beyond this are digested in evenly spaced pieces: many gigabytes must not be read for a checkpoint. What lies
@@ -18,6 +18,16 @@ WHOLE_BYTES, PIECES, PIECE_BYTES = 1 << 24, 64, 1 << 16
 
 # Of the options these may change when a run goes on: they say when it ends.
 MAY_CHANGE = ("epochs", "tol", "engine")
+
+
+@runtime_checkable
+class ChunkedProblem(Protocol):
+    """`distributed.ChunkedSum`, which is imported only where there is Dask."""
+
+    sizes: list[int]
+
+    def each_chunk(self, function: Callable[..., Any]) -> list[Any]:
+        """What the function returns for every chunk."""
 
 
 def digest(array: NDArray[Any] | None) -> str | None:
@@ -54,15 +64,18 @@ def of_problem(problem: FiniteSum | FunctionSum) -> dict[str, Any]:
         "l1": problem.l1,
         "intercept": problem.has_intercept,
         "outputs": problem.n_outputs,
+    }
+    if isinstance(problem, ChunkedProblem):
+        return entry | of_chunks(problem.each_chunk(of_rows), problem.sizes)
+    return entry | of_rows(problem)
+
+
+def of_rows(problem: FiniteSum) -> dict[str, Any]:
+    """What belongs to the rows: targets, weights, data."""
+    data = problem.data
+    return {
         "targets": digest(problem.y),
         "sample weights": digest(problem.weights),
-    }
-    data = getattr(problem, "data", None)
-    return entry | (_of_data(data) if isinstance(data, DataMatrix) else {})
-
-
-def _of_data(data: DataMatrix) -> dict[str, Any]:
-    return {
         "kind of data": data.kind + (", sparse" if data.is_sparse else ""),
         "step of the data": data.step,
         "scales of the columns": digest(data.columns),
@@ -70,6 +83,16 @@ def _of_data(data: DataMatrix) -> dict[str, Any]:
         "data": digest(data.rows),
         "places of the data": None if data.indices is None else f"{digest(data.indices)} {digest(data.indptr)}",
     }
+
+
+def of_chunks(entries: list[dict[str, Any]], sizes: list[int]) -> dict[str, Any]:
+    """What belongs to the rows, of all chunks: a value that they share, or a digest of their values in order."""
+    result: dict[str, Any] = {"chunks": len(sizes), "rows of the chunks": digest(np.array(sizes))}
+    for name, first in entries[0].items():
+        values = [entry[name] for entry in entries]
+        same = all(type(value) is type(first) and value == first for value in values)
+        result[name] = first if same else digest(np.array([str(value) for value in values], dtype=np.bytes_))
+    return result
 
 
 def of_options(method: str, options: Any) -> dict[str, Any]:

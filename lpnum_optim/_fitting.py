@@ -17,7 +17,6 @@ from .losses import get_loss
 from .minimize import minimize
 from .problem import FiniteSum
 from .result import CONVERGED, MinimizeResult
-from .sampling import probabilities
 
 Vector = NDArray[np.float64]
 
@@ -111,9 +110,9 @@ def fit_linear(
 
 def _sampling(problem: FiniteSum) -> str:
     """By importance where rows differ so much in length that it allows longer steps; drawing takes time, too."""
-    each = problem.sample_lipschitz
-    factors = 1.0 / (len(each) * probabilities(each))
-    return "importance" if each.max() > IMPORTANCE_GAIN * (factors * each).max() else "replacement"
+    penalty = problem.penalty_lipschitz
+    uniform, weighted = problem.lipschitz - penalty, problem.importance().lipschitz - penalty
+    return "importance" if uniform > IMPORTANCE_GAIN * weighted else "replacement"
 
 
 def null_intercept(loss: str, y: Vector, weights: Vector | None) -> Vector:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ._checks import choice, integer, real, vector
 from .callbacks import Callback
 from .problem import FiniteSum, FunctionSum
-from .sampling import SAMPLINGS, probabilities
+from .sampling import SAMPLINGS
 from .steps import Steps
 
 ROUNDINGS = ("stochastic", "nearest-even", "nearest-away", "towards-zero", "towards-positive", "towards-negative")
@@ -186,12 +186,9 @@ def steps_of(problem: FiniteSum | FunctionSum, options: Options) -> tuple[Steps,
             size = _half_inverse(problem.probe_lipschitz(options.x0, options.seed))
         return Steps(size, batch=batch), None
     factors = cumulative = None
-    largest, penalty = problem.lipschitz, problem.penalty_lipschitz
+    largest = problem.lipschitz
     if options.sampling == "importance":
-        each = problem.sample_lipschitz
-        p = probabilities(each)
-        factors, cumulative = 1.0 / (problem.n_samples * p), np.cumsum(p)
-        largest = float((factors * each).max()) + penalty
+        factors, cumulative, largest = problem.importance()
     size = options.step_size
     if size is None:
         if batch > 1:

@@ -62,7 +62,7 @@ class Anderson:
 
     def __init__(self, problem: FiniteSum | FunctionSum, depth: int) -> None:
         self.problem, self.depth = problem, depth
-        self.keep_margins = isinstance(problem, FiniteSum) and _margins_fit(problem, depth)
+        self.keep_margins = isinstance(problem, FiniteSum) and not problem.is_chunked and _margins_fit(problem, depth)
         self.forget()
 
     def forget(self) -> None:

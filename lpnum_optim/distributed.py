@@ -53,13 +53,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _chunks as chunks
-from ._checks import optional_import, real
+from ._checks import real
 from ._chunks import ChunkError as ChunkError
 from ._chunks import Place
+from ._dask_arguments import beside, dask_package, row_chunks
 from .data import DataMatrix
 from .evaluation import Evaluation, Point, Sums
 from .losses import Loss, get_loss
 from .problem import INTERCEPT_SIZE, FiniteSum
+from .sampling import Importance
 
 Vector = NDArray[np.float64]
 
@@ -146,9 +148,9 @@ class ChunkedSum(FiniteSum):
         self.l1 = real("FiniteSum", "l1", l1, zero=True)
         self.has_intercept = bool(intercept)
         self.X, self.y, self.weights = X, y, sample_weight
-        self.n_samples, self.n_features = _row_chunks(X)
+        self.n_samples, self.n_features = row_chunks(X)
         self.sizes = [size for size in X.chunks[0] if size]
-        loaded = self._load(X, _beside(X, y, "y"), _beside(X, sample_weight, "sample_weight"))
+        loaded = self._load(X, beside(X, y, "y"), beside(X, sample_weight, "sample_weight"))
         self._take(loaded)
 
     def _load(self, X: Any, y: list[Any], weights: list[Any]) -> list[Any]:
@@ -214,6 +216,10 @@ class ChunkedSum(FiniteSum):
         """At the point itself: the intercept follows the steps."""
         return point, self.evaluate(self.at(point))
 
+    def evaluate_with_intercept(self, point: Point) -> Evaluation:
+        """The same again."""
+        return self.evaluate(self.at(point))
+
     @property
     def said_of_data(self) -> str:
         """Nothing: chunks may differ."""
@@ -222,7 +228,7 @@ class ChunkedSum(FiniteSum):
     def objective(self, w: ArrayLike) -> float:
         """f(w)."""
         w = self._checked(w)
-        return self._penalized(sum(self._map(chunks.sum_of_losses, w)), self.point(w))
+        return self._penalized(sum(self.each_chunk(chunks.sum_of_losses, w)), self.point(w))
 
     def sample_gradient(self, i: int, w: ArrayLike) -> Vector:
         """Gradient of f_i (without the L1 penalty) at w, computed where the row is."""
@@ -246,17 +252,21 @@ class ChunkedSum(FiniteSum):
     @property
     def sample_lipschitz(self) -> Vector:
         """L_i of every sample without the penalty, of shape (n,)."""
-        return np.concatenate(self._map(_sample_lipschitz))
+        return np.concatenate(self.each_chunk(_sample_lipschitz))
+
+    def importance(self) -> Importance:
+        """Every chunk draws its own rows by importance; the largest constant of the chunks."""
+        return Importance(lipschitz=max(self.each_chunk(_importance_lipschitz)))
 
     @cached_property
     def lipschitz(self) -> float:
         """The largest of the chunks, each in the units of its columns."""
-        return float(max(self._map(_lipschitz)))
+        return float(max(self.each_chunk(_lipschitz)))
 
     @cached_property
     def smoothness(self) -> float:
         """Estimated Lipschitz constant of the gradient of f: at most the mean of those of the chunks."""
-        each = np.array(self._map(_smoothness))
+        each = np.array(self.each_chunk(_smoothness))
         return min(float(each @ np.array(self.sizes)) / self.n_samples, self.lipschitz)
 
     @property
@@ -264,16 +274,11 @@ class ChunkedSum(FiniteSum):
         """Bytes of the data matrices of all chunks."""
         return self._nbytes
 
-    def _map(self, function: Callable[..., Any], *arguments: Any) -> Sequence[Any]:
+    def each_chunk(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """What a function returns for every chunk, computed."""
         dask = dask_package()
         call = dask.delayed(function, pure=False)
         return list(dask.compute(*[call(chunk, *arguments) for chunk in self.chunks]))
-
-
-def dask_package() -> Any:
-    """Dask, or an error that says how to get it."""
-    return optional_import("dask", "interop", "FiniteSum of a Dask array")
 
 
 def _kept(tasks: list[Any]) -> list[Any]:
@@ -295,6 +300,10 @@ def _lipschitz(chunk: chunks.Chunk) -> float:
 
 def _sample_lipschitz(chunk: chunks.Chunk) -> Vector:
     return chunk.sample_lipschitz
+
+
+def _importance_lipschitz(chunk: chunks.Chunk) -> float:
+    return chunk.importance().lipschitz
 
 
 def _smoothness(chunk: chunks.Chunk) -> float:
@@ -319,57 +328,6 @@ def _added(parts: list[Any]) -> Any:
         else:
             result = result + part
     return result
-
-
-def _row_chunks(X: Any) -> tuple[int, int]:
-    """The shape of X, if it consists of chunks of whole rows of known sizes."""
-    array = optional_import("dask.array", "interop", "FiniteSum of a Dask array")
-    if not isinstance(X, array.Array):
-        advice = {
-            "DataFrame": "X.to_dask_array(lengths=True)",
-            "Delayed": "dask.array.from_delayed(X, shape=..., dtype=...)",
-        }
-        kind = type(X).__name__.removesuffix("Leaf").removesuffix("Attr")
-        raise TypeError(f"FiniteSum: X is a Dask {kind}; pass {advice.get(kind, 'a dask.array.Array of row chunks')}")
-    if X.ndim != 2:
-        raise ValueError(f"FiniteSum: X has shape {X.shape}; expected (n_samples, n_features)")
-    if np.isnan(X.shape[1]) or X.numblocks[1] != 1:
-        raise ValueError(
-            f"FiniteSum: X has {X.numblocks[1]} chunks along the columns, and a step needs whole rows; "
-            "pass X.rechunk({1: -1}) (with smaller chunks of rows where memory is short: X.rechunk({0: 10_000, 1: -1}))"
-        )
-    if np.isnan(X.shape[0]):
-        raise ValueError(
-            "FiniteSum: the sizes of the chunks of X are unknown; X.compute_chunk_sizes() finds them (one pass over X)"
-        )
-    if 0 in X.shape:
-        raise ValueError(f"FiniteSum: X is empty, shape {X.shape}; at least one sample and one feature are needed")
-    return int(X.shape[0]), int(X.shape[1])
-
-
-def _beside(X: Any, y: Any, what: str) -> list[Any]:
-    """The parts of y that belong to the chunks of X."""
-    array = optional_import("dask.array", "interop", "FiniteSum of a Dask array")
-    sizes = X.chunks[0]
-    if y is None:
-        return [None] * len(sizes)
-    if isinstance(y, array.Array):
-        if any(np.isnan(size) for size in y.shape):
-            raise ValueError(
-                f"FiniteSum: the sizes of the chunks of {what} are unknown; {what}.compute_chunk_sizes() finds them"
-            )
-    elif hasattr(y, "__dask_graph__"):
-        raise TypeError(
-            f"FiniteSum: {what} is a Dask {type(y).__name__}; pass a dask.array.Array or an array of known length "
-            f"(of a Dask Series {what}.to_dask_array(lengths=True))"
-        )
-    else:
-        y = np.asarray(y)
-    if y.shape != (X.shape[0],):
-        raise ValueError(f"FiniteSum: {what} has shape {y.shape} for X of shape {X.shape}; expected ({X.shape[0]},)")
-    if isinstance(y, array.Array):
-        return list(y.rechunk((sizes,)).to_delayed().ravel())
-    return [y[stop - size : stop] for size, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True)]
 
 
 def _classes(loss: Loss, labels: list[Any], n: int) -> Vector | None:

@@ -19,6 +19,7 @@ from .intercepts import best_intercept
 from .losses import get_loss
 from .quantization import QuantizationError, measure
 from .row_norms import squared_norms
+from .sampling import Importance, by_importance
 
 Vector = NDArray[np.float64]
 
@@ -315,6 +316,11 @@ class FiniteSum:
         norms = self._squared_norms + (self.intercept_unit**2 if self.has_intercept else 0.0)
         norms *= self.loss.curvature
         return norms if self.weights is None else norms * self.weights
+
+    def importance(self) -> Importance:
+        """How samples are drawn by importance, and the Lipschitz constant of the gradients weighted so."""
+        drawn = by_importance(self.sample_lipschitz)
+        return drawn._replace(lipschitz=drawn.lipschitz + self.penalty_lipschitz)
 
     @property
     def penalty_lipschitz(self) -> float:

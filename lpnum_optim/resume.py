@@ -205,9 +205,9 @@ def _restore_grid(run: Any, s: Entry) -> None:
         s.positive("scale")
         if not run.row.iterate.centered:  # its grid was chosen once, perhaps by a run of its own
             run.o = replace(o, scale=run.scale)
-        run.rule = run.scale_rule()
-        run.o = o
-        run.rule.restore(s.entry("rule"))
+    run.rule = run.scale_rule()
+    run.o = o
+    run.rule.restore(s.entry("rule"))
     run.iterate = run.new_iterate()
     run.iterate.restore(s.entry("iterate"))
 

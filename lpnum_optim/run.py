@@ -89,8 +89,8 @@ class Run:
         self.rng = CounterRNG(o.seed)
         self.samples = np.random.default_rng(o.seed)
         self.estimate: GradientEstimate = self.row.gradient(self.problem, self.steps.factors)
+        self.rule = self.scale_rule()
         if self.row.iterate.quantized:
-            self.rule = self.scale_rule()
             self.scale = self.rule.start(self._state_in_codes())
         self.iterate = self.new_iterate()
         self.report = self.iterate.observe()
@@ -211,6 +211,8 @@ class Run:
     def scale_rule(self) -> ScaleRule:
         """The rule that the options ask for; for a fixed grid it may take a run in full precision."""
         o = self.o
+        if not self.row.iterate.quantized:
+            return Given(1.0)  # of nothing
         if o.mu is not None:
             return paper_rule(o.mu, o.bits)
         if not isinstance(o.scale, str):

@@ -283,7 +283,6 @@ def test_arrays_that_cannot_be_taken_say_what_to_do() -> None:
         (ValueError, "takes -1 and .1", lambda: FiniteSum(good, np.arange(N) % 3, "logistic")),
         (TypeError, r"Dask Delayed; pass dask\.array\.from_delayed", lambda: FiniteSum(dask.delayed(X), y)),
         (ChunkError, r"told \(100, 4\)", lambda: FiniteSum(good.map_blocks(lambda b: b[1:], chunks=good.chunks), y)),
-        (ValueError, "importance.* is not for", lambda: minimize(FiniteSum(good, y), sampling="importance")),
     ]
     for error, message, call in cases:
         with pytest.raises(error, match=message):

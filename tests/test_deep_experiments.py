@@ -1,0 +1,378 @@
+"""The experiments on the command line: what runs write, how they go on, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from lpnum_optim.deep import cli_commands, experiment_runs  # noqa: E402
+from lpnum_optim.deep.cli import INTERRUPTED, main  # noqa: E402
+from lpnum_optim.deep.experiment_methods import Hyperparameters, MethodTrainer  # noqa: E402
+from lpnum_optim.deep.experiment_plans import PlanTrainer, planned  # noqa: E402
+from lpnum_optim.deep.experiment_progress import Progress  # noqa: E402
+from lpnum_optim.deep.experiment_report import curves, read_rows, table  # noqa: E402
+from lpnum_optim.deep.experiment_runs import Deadline, Run, RunFiles  # noqa: E402
+from lpnum_optim.deep.experiment_tasks import cross_entropy, image_task, measure, text_task  # noqa: E402
+
+FIVE = ["sgd", "lp-sgd", "svrg", "lp-svrg", "halp"]
+SMALL_TEXT = [
+    "--windows",
+    "24",
+    "--test-windows",
+    "4",
+    "--hidden",
+    "6",
+    "--layers",
+    "1",
+    "--length",
+    "8",
+    "--seeds",
+    "3",
+]
+SMALL_IMAGES = ["--width", "0.25", "--batch-size", "8", "--measure-images", "16", "--test-images", "8", "--seeds", "3"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some lines with few characters."""
+    file = tmp_path_factory.mktemp("text") / "text.txt"
+    file.write_text("".join("abcde "[k * k % 6] for k in range(400)))
+    return file
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 32 x 32 images, as an npz file."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(32) % 3
+    pixels = (rng.integers(0, 128, (32, 32, 32, 3)) + 50 * labels[:, None, None, None]).astype(np.uint8)
+    file = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(file, x_train=pixels[:24], y_train=labels[:24], x_test=pixels[24:], y_test=labels[24:])
+    return file
+
+
+def lstm(text: Path, out: Path, *options: str) -> int:
+    """The command with a small network; momentum 0.5."""
+    return main(["lstm", "--text", str(text), "--out", str(out), "--lr", "0.5", *SMALL_TEXT, *options])
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """results.csv without what differs from run to run."""
+    with (folder / "results.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, ticks: int) -> None:
+    """Ctrl-C within an epoch, after so many steps of all runs."""
+    left = [ticks]
+
+    def epoch(self: Progress, *ignored: Any) -> Callable[[], None]:
+        def tick() -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+
+        return tick
+
+    monkeypatch.setattr(Progress, "epoch", epoch)
+
+
+# ---- what runs write -------------------------------------------------------------------------------------------------
+
+
+def test_resnet14_trains_all_five_methods_and_writes_csv_picture_and_table(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data-dir", str(images), "--epochs", "2", "--snapshot-every", "0.5", "--lr", "sgd=0.2,halp=0.05"]
+    assert main(["resnet14", *options, *SMALL_IMAGES, "--augment", "--out", str(tmp_path)]) == 0
+    rows = read_rows(tmp_path / "results.csv")
+    assert sorted({(row["method"], row["format"]) for row in rows}) == sorted(
+        (method, "float32" if method in ("sgd", "svrg") else "fixed8") for method in FIVE
+    )
+    for row in rows:
+        # Per epoch: one evaluation for stochastic gradients; two, and two snapshots, for variance-reduced ones.
+        assert row["passes"] == row["epoch"] * (1 if "sgd" in row["method"] else 4)
+        assert np.isfinite([row["train_loss"], row["train_loss_eval"], row["test_loss"]]).all()
+        assert 0 <= row["test_accuracy"] <= 1
+        assert (row["skipped"], row["seed"]) == (0, 3)
+    starts = {row["train_loss"] for row in rows if row["epoch"] == 0}
+    ends = {row["train_loss"] for row in rows if row["epoch"] == 2}
+    assert (len(starts), len(ends)) == (1, 5)
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert printed.startswith("| method | seeds | epochs | training loss |")
+    assert "| halp fixed8 | 1 | 2 |" in printed
+
+
+def test_plan_trains_under_every_kind_of_plan(images: Path, tmp_path: Path) -> None:
+    plans = ["float32", "uniform16", "uniform8", "operator-based", "demote-0.5", "demote-0.5-no-promotion", "error-1"]
+    options = ["--data-dir", str(images), "--epochs", "1", "--plans", *plans]
+    assert main(["plan", *options, *SMALL_IMAGES, "--out", str(tmp_path)]) == 0
+    last = {row["method"]: row for row in read_rows(tmp_path / "results.csv") if row["epoch"] == 1}
+    assert set(last) == set(plans)
+    ratios = {name: row["low_ratio"] for name, row in last.items()}
+    assert ratios["float32"] == ratios["uniform16"] == 0.0 < ratios["operator-based"] < 0.5 <= ratios["demote-0.5"]
+    assert ratios["demote-0.5"] < 0.99 < ratios["uniform8"]
+    assert last["float32"]["loss_scale"] == 1.0 < last["uniform8"]["loss_scale"]
+    assert (tmp_path / "results.png").exists()
+
+
+def test_adamw_is_a_method_too(text: Path, tmp_path: Path) -> None:
+    assert lstm(text, tmp_path, "--methods", "adamw", "sgd", "--epochs", "1") == 0
+    assert {row["method"] for row in rows_of(tmp_path)} == {"adamw", "sgd"}
+
+
+def test_formats_apply_to_low_precision_methods_only_and_float32_is_the_method_without_rounding(
+    text: Path, tmp_path: Path
+) -> None:
+    formats = ["float32", "fixed16", "float8_e4m3fn"]
+    assert lstm(text, tmp_path, "--methods", "svrg", "halp", "--formats", *formats, "--epochs", "2") == 0
+    last = {
+        (row["method"], row["format"]): float(row["train_loss"]) for row in rows_of(tmp_path) if row["epoch"] == "2"
+    }
+    assert set(last) == {("svrg", "float32"), *(("halp", fmt) for fmt in formats)}
+    assert last["halp", "float32"] == pytest.approx(last["svrg", "float32"], rel=1e-5)
+    assert len(set(last.values())) >= 3
+
+
+# ---- going on --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ticks", [1, 20])
+def test_an_interrupted_and_resumed_experiment_gives_the_same_rows(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ticks: int
+) -> None:
+    assert lstm(text, tmp_path / "whole", "--epochs", "3") == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, ticks)
+        assert lstm(text, tmp_path / "parts", "--epochs", "3") == INTERRUPTED
+    assert "--resume" in capsys.readouterr().err
+    assert not list((tmp_path / "parts" / "runs").glob(".*"))  # nothing half
+    assert lstm(text, tmp_path / "parts", "--epochs", "3", "--resume") == 0
+    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "whole")
+    assert len(rows_of(tmp_path / "whole")) == 5 * 4
+
+
+def trained(make: Callable[[], Any], epochs: int, through_files: Path | None) -> list[dict[str, Any]]:
+    """Rows of a run whose trainer lives on, or is made anew from a file before every epoch."""
+    torch.manual_seed(1)
+    trainer, rows = make(), []
+    for epoch in range(1, epochs + 1):
+        trainer.train(epoch, lambda: None)
+        rows.append(trainer.measure())
+        if through_files is not None:
+            torch.save({"trainer": trainer.state_dict(), "random": torch.get_rng_state()}, through_files)
+            trainer.close()
+            torch.manual_seed(7)
+            trainer, state = make(), torch.load(through_files, weights_only=True)
+            trainer.load_state_dict(state["trainer"])
+            torch.set_rng_state(state["random"])
+    trainer.close()
+    return rows
+
+
+@pytest.mark.parametrize("method", [*FIVE, "adamw"])
+def test_the_state_of_a_method_is_all_it_needs(method: str, text: Path, tmp_path: Path) -> None:
+    task = text_task(text, windows=24, hidden=6, layers=1, batch_size=4, length=8)
+    chosen = Hyperparameters(0.05, 0.9, 1e-3, "cosine", snapshot_every=0.7)
+    run = Run(method, "fixed8", 5)
+
+    def make() -> MethodTrainer:
+        trainer = MethodTrainer(run, task, chosen, 3)
+        trainer.model.embedding = nn.Sequential(trainer.model.embedding, nn.Dropout(0.2))  # torch's random numbers
+        return trainer
+
+    assert trained(make, 3, tmp_path / "state.pt") == trained(make, 3, None)
+
+
+@pytest.mark.parametrize("plan", ["demote-0.9", "error-0.9"])
+def test_the_state_of_a_plan_is_all_it_needs(plan: str, images: Path, tmp_path: Path) -> None:
+    task = image_task(images, width=0.25, batch_size=12, measure_images=12, test_images=4, augment=True)
+
+    def make() -> PlanTrainer:
+        return PlanTrainer(Run(plan, "paper", 0), task, Hyperparameters(0.1, 0.9, 5e-4, "step"), 2)
+
+    assert trained(make, 2, tmp_path / "state.pt") == trained(make, 2, None)
+
+
+def test_finished_runs_are_not_repeated_and_more_epochs_continue_them(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "2") == 0
+    before = rows_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(MethodTrainer, "train", lambda *ignored: pytest.fail("trained again"))
+        assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "2") == 0
+    assert rows_of(tmp_path) == before
+    assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "3", "--resume") == 0
+    assert rows_of(tmp_path)[:3] == before
+    assert len(rows_of(tmp_path)) == 4
+
+
+def test_all_runs_come_equally_far_before_the_time_is_used_up(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class SomeTicks(Deadline):
+        left = 2 * (6 + 12) + 3  # two epochs of both methods, and a part of the third
+
+        def check(self) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise experiment_runs.DeadlineError
+
+    monkeypatch.setattr(cli_commands, "Deadline", SomeTicks)
+    options = ["--methods", "halp", "sgd", "--batch-size", "4", "--epochs", "9"]
+    assert lstm(text, tmp_path / "parts", *options) == 0
+    reached = rows_of(tmp_path / "parts")
+    assert [(row["method"], row["epoch"]) for row in reached] == [
+        (m, f"{e}") for m in ("halp", "sgd") for e in range(3)
+    ]
+    assert "halp-fixed8-seed3 (2 of 9)" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert lstm(text, tmp_path / "whole", *options[:-1], "2") == 0
+    assert rows_of(tmp_path / "whole") == reached
+
+
+def test_a_used_up_budget_keeps_no_half_epoch(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lstm(text, tmp_path, "--methods", "sgd", "--budget-minutes", "1e-9") == 1
+    assert "no results" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").glob("*.pt"))
+
+
+def test_a_run_that_another_process_works_on_is_left_to_it(text: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with RunFiles(tmp_path, Run("sgd", "float32", 3)).claimed() as ours:
+        assert ours
+        assert lstm(text, tmp_path, "--methods", "sgd", "svrg", "--epochs", "1") == 0
+        assert {row["method"] for row in rows_of(tmp_path)} == {"svrg"}
+    assert lstm(text, tmp_path, "--methods", "sgd", "svrg", "--epochs", "1") == 0
+    assert {row["method"] for row in rows_of(tmp_path)} == {"sgd", "svrg"}
+
+
+# ---- what is refused, and what goes wrong ----------------------------------------------------------------------------
+
+
+def test_begun_runs_and_other_settings_are_refused(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 8)
+        assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "9", "--batch-size", "4") == INTERRUPTED
+    assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "9", "--batch-size", "4") == 1
+    assert "pass --resume" in capsys.readouterr().err
+    assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "9", "--batch-size", "8", "--resume") == 1
+    assert "batch_size = 4 there, 8 here" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_named(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "1") == 0
+    file = tmp_path / "runs" / "sgd-float32-seed3.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "2", "--resume") == 1
+    assert "sgd-float32-seed3.pt cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_stops_and_the_others_go_on(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--methods", "svrg", "sgd", "--lr", "svrg=1e38,sgd=0.1", "--epochs", "3"]
+    assert lstm(text, tmp_path, *options) == 0
+    assert "stopped in epoch 1: the training loss is inf" in capsys.readouterr().err
+    epochs = {method: [r["epoch"] for r in rows_of(tmp_path) if r["method"] == method] for method in ("svrg", "sgd")}
+    assert epochs == {"svrg": ["0", "1"], "sgd": ["0", "1", "2", "3"]}
+    assert lstm(text, tmp_path, *options) == 0  # nothing left to do
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--lr", "sgd=0"], ["--lr", "adam=1"], ["--formats", "fixed99"], ["--formats", "ufixed8"], ["--epochs", "0"],
+        ["--methods", "newton"], ["--snapshot-every", "-1"], ["--seeds", "x"], ["--budget-minutes", "nan"],
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_refused(options: list[str], text: Path, tmp_path: Path) -> None:
+    assert lstm(text, tmp_path, *options) == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["demote", "demote-2", "error-0.9-no-promotion", "uniform4", "demote-0.9-x"])
+def test_unknown_plans_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="expected one of float32, uniform16"):
+        planned(name)
+
+
+def test_missing_data_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resnet14", "--data-dir", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 1
+    assert "nothing" in capsys.readouterr().err
+    assert main(["report", str(tmp_path)]) == 1
+    assert "no results here" in capsys.readouterr().err
+    assert main([]) == 2
+
+
+# ---- measuring and reporting -----------------------------------------------------------------------------------------
+
+
+def test_measuring_changes_nothing_and_tells_the_modes_apart() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 3))
+    model[2].eval()  # a mode of its own
+    batches = [(torch.randn(n, 4), torch.arange(n) % 3) for n in (6, 3)]
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    trained = measure(model, cross_entropy, batches, train_mode=True)
+    evaluated = measure(model, cross_entropy, batches, train_mode=False)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in model] == [True, True, False, True]
+    model.eval()
+    outputs = [model(x).detach() for x, _ in batches]
+    total = sum(float(nn.functional.cross_entropy(o, y)) * len(y) for o, (_, y) in zip(outputs, batches, strict=True))
+    assert evaluated.loss == pytest.approx(total / 9, rel=1e-6)
+    right = sum(int((o.argmax(1) == y).sum()) for o, (_, y) in zip(outputs, batches, strict=True))
+    assert evaluated.accuracy == right / 9
+    assert trained.loss != evaluated.loss
+
+
+def test_the_table_has_means_and_ranges_of_the_epochs_that_all_seeds_reached(tmp_path: Path) -> None:
+    losses = {0: [2.0, 1.0, 0.5], 1: [2.0, 1.5]}
+    rows = [
+        {
+            "method": "halp",
+            "format": "fixed8",
+            "seed": seed,
+            "epoch": epoch,
+            "train_loss": loss,
+            "seconds": 60.0 * epoch,
+        }
+        for seed, values in losses.items()
+        for epoch, loss in enumerate(values)
+    ]
+    (curve,) = curves(rows)
+    assert curve.means("train_loss") == [2.0, 1.25]
+    assert table(rows).splitlines() == [
+        "| method | seeds | epochs | training loss | minutes |",
+        "|---|---|---|---|---|",
+        "| halp fixed8 | 2 | 1 | 1.2500 (1.0000 .. 1.5000) | 1.0 (1.0 .. 1.0) |",
+    ]
+    experiment_runs.write_csv(tmp_path / "results.csv", rows)
+    assert read_rows(tmp_path / "results.csv") == rows
+    (tmp_path / "bad.csv").write_text("method,seed\nhalp,x\n")
+    with pytest.raises(ValueError, match="is not the log of a run"):
+        read_rows(tmp_path / "bad.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ SMALL_TEXT = [
     "--seeds",
     "3",
 ]
-SMALL_IMAGES = ["--width", "0.25", "--batch-size", "8", "--measure-images", "16", "--test-images", "8", "--seeds", "3"]
+SMALL_IMAGES = ["--width", "0.25", "--batch-size", "6", "--measure-images", "16", "--test-images", "8", "--seeds", "3"]
 
 
 @pytest.fixture(autouse=True)
@@ -59,13 +60,17 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 32 x 32 images, as an npz file."""
+    """Three classes of 32 x 32 images, in the files of CIFAR-100."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
-    labels = np.arange(32) % 3
-    pixels = (rng.integers(0, 128, (32, 32, 32, 3)) + 50 * labels[:, None, None, None]).astype(np.uint8)
-    file = tmp_path_factory.mktemp("images") / "images.npz"
-    np.savez(file, x_train=pixels[:24], y_train=labels[:24], x_test=pixels[24:], y_test=labels[24:])
-    return file
+    contents: dict[str, dict[str, Any]] = {"meta": {"fine_label_names": ["dark", "gray", "light"]}}
+    for name, count in (("train", 24), ("test", 8)):
+        labels = np.arange(count) % 3
+        pixels = rng.integers(0, 128, (count, 3072)) + 50 * labels[:, None]
+        contents[name] = {"data": pixels.astype(np.uint8), "fine_labels": labels.tolist()}
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    return folder
 
 
 def lstm(text: Path, out: Path, *options: str) -> int:

@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
-from .assignment import OCP, PAPER
+from .candidates import OCP, PAPER
 from .experiment_methods import SCHEDULES, Hyperparameters, losses
 from .experiment_runs import Row, Run
 from .experiment_tasks import Task
@@ -19,7 +18,7 @@ from .promotion import ErrorPromotion, OverflowPromotion, Promotion
 
 __all__ = ["CANDIDATES", "PLANS", "PlanTrainer", "Planned", "planned"]
 
-CANDIDATES = {"paper": PAPER, "ocp": OCP}
+CANDIDATES: dict[str, Any] = {"paper": PAPER, "ocp": OCP}
 PLANS = ("float32", "uniform16", "uniform8", "operator-based", "demote-R", "demote-R-no-promotion", "error-R")
 _NAME = re.compile(r"(demote|error)-(\d*\.?\d+)(-no-promotion)?")
 
@@ -49,7 +48,7 @@ def planned(name: str) -> Planned | None:
     if name == "float32":
         return None
     if name in ("uniform16", "uniform8"):
-        return Planned(PrecisionPlan.uniform, {"low": name == "uniform8"})
+        return Planned(PrecisionPlan.uniform, {"level": "low" if name == "uniform8" else "high"})
     if name == "operator-based":
         return Planned(PrecisionPlan.operator_based, {})
     match = _NAME.fullmatch(name)
@@ -77,7 +76,7 @@ class PlanTrainer:
         self.training: Any = None
         plan = planned(run.method)
         if plan is not None:
-            made = plan.make(self.model, example(task, self.model), candidates=CANDIDATES[run.format], **plan.options)
+            made = plan.make(self.model, example(task), **CANDIDATES[run.format], **plan.options)
             promotion = plan.promotion() if plan.promotion else None
             applied = made.apply(self.model, self.optimizer, promotion=promotion, scaled=plan.scaled)
             self.training = self._stack.enter_context(applied)
@@ -130,6 +129,6 @@ class PlanTrainer:
         self._stack.close()
 
 
-def example(task: Task, model: nn.Module) -> torch.Tensor:
+def example(task: Task) -> torch.Tensor:
     """One batch of the training data, as the steps will see it."""
     return next(iter(task.batches(0)))[0]

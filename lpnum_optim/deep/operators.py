@@ -101,7 +101,7 @@ class Call:
             return []
         if self.name == "__setitem__":  # returns nothing, but writes
             result = self.args[0]
-        return [tensor for tensor in _tensors(result) if tensor.is_floating_point()]
+        return [tensor for tensor in tensors_in(result) if tensor.is_floating_point()]
 
     def argument(self, place: Any) -> Any:
         """The argument at a place of `parameters`."""
@@ -153,13 +153,13 @@ class OperatorMode(TorchFunctionMode):
     def start(self, inputs: Any) -> None:
         """A forward pass begins with these tensors."""
         self.operators, self._made = [], {}
-        for position, tensor in enumerate(_tensors(inputs)):
+        for position, tensor in enumerate(tensors_in(inputs)):
             self._remember(tensor, (INPUT, position))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every torch function called while the mode is active comes here."""
         kwargs = kwargs or {}
-        sources = _tensors((args, kwargs))
+        sources = tensors_in((args, kwargs))
         known = [source for source in map(self.source, sources) if source is not None]
         parameters = [(place, self.names[id(value)]) for place, value in (*enumerate(args), *kwargs.items())
                       if id(value) in self.names]  # fmt: skip
@@ -191,7 +191,7 @@ class OperatorMode(TorchFunctionMode):
 
     def finish(self, output: Any) -> None:
         """A forward pass has returned this, and it must come from operators that were seen."""
-        self._refuse_strangers(_tensors(output), "the result of the network")
+        self._refuse_strangers(tensors_in(output), "the result of the network")
 
     def _remember(self, tensor: Tensor, source: Source) -> None:
         self._made[id(tensor)] = source, weakref.ref(tensor)
@@ -216,7 +216,7 @@ class OperatorMode(TorchFunctionMode):
         """Call without an operator; what comes out belongs to the operator that made the first known input."""
         result = func(*args, **kwargs)
         if known:
-            for tensor in _tensors(result):
+            for tensor in tensors_in(result):
                 if self.source(tensor) is None:
                     self._remember(tensor, known[0])
         return result
@@ -227,7 +227,7 @@ class OperatorMode(TorchFunctionMode):
         shapes = [tuple(t.shape) for t in outputs]
         where = self.path[-1] if self.path else ""
         self.operators.append(Operator(call.index, call.kind, call.name, where, known, names, shapes))
-        for position, tensor in enumerate(outputs or _tensors(result)):
+        for position, tensor in enumerate(outputs or tensors_in(result)):
             self._remember(tensor, (call.index, position))
 
     def _enter(self, name: str, module: nn.Module, args: Any) -> None:
@@ -258,13 +258,13 @@ def _name(func: Any) -> str:
     return attribute if attribute.rsplit(".", 1)[-1] in VIEWS else name
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
     """All tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
         value = list(value.values())
-    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, (tuple, list)) else []
+    return [tensor for item in value for tensor in tensors_in(item)] if isinstance(value, (tuple, list)) else []
 
 
 def refuse_compiled(module: nn.Module) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from . import assignment
 from .assignment import TrainingTensor
 from .candidates import PAPER, PARAMETER, Candidates, FormatsPerKind, range_problem
+from .gradient_errors import Loss, gradient_errors
 from .loss_scaling import LossScale
 from .operators import Operator, refuse_compiled, trace
 from .promotion import ErrorPromotion, Promotion, promotion_rule
@@ -84,6 +85,7 @@ class PrecisionPlan:
     def demote(
         cls, model: nn.Module, example_batch: Any, ratio: float = 0.9, *, low: FormatsPerKind = PAPER["low"],
         high: FormatsPerKind = PAPER["high"], rounding: str = PAPER["rounding"], order: str = "size", seed: int = 0,
+        loss: Loss | None = None, scaled: bool = False,
     ) -> PrecisionPlan:  # fmt: skip
         """Precision demotion: whole groups of tensors become low, in an order, until `ratio` of the elements is.
 
@@ -105,10 +107,17 @@ class PrecisionPlan:
             gradients of parameters. ``demote(model, batch, **OCP)`` takes float8_e4m3fn, float8_e5m2 and bfloat16.
         rounding : str
             As in `lpnum.encode`, but not "stochastic".
-        order : {"size", "size-increasing", "random"}
-            Largest groups first; smallest first; or a permutation drawn from `seed`.
+        order : {"size", "error-per-byte", "size-increasing", "random"}
+            Largest groups first, as in the paper; those first that change the gradient of the example batch least for
+            every byte that they save; smallest first; or a permutation drawn from `seed`.
         seed : int
             Of the order "random".
+        loss : callable(output) -> scalar tensor, optional
+            Of the order "error-per-byte", which takes one forward and backward pass per group, and at least two more.
+            By default cross-entropy with random classes in dimension 1 of the output (squared distance to random
+            numbers where there are fewer than 2).
+        scaled : bool
+            Of the order "error-per-byte": whether tensors will have scales, as in `apply`.
 
         Returns
         -------
@@ -123,12 +132,15 @@ class PrecisionPlan:
 
         Examples
         --------
+        >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
         >>> for ratio in (0.1, 0.5, 0.9):
         ...     print(PrecisionPlan.demote(net, torch.zeros(32, 64), ratio))
         <PrecisionPlan demote 0.1: 8 of 16 tensors low, 46.5%>
         <PrecisionPlan demote 0.5: 14 of 16 tensors low, 73.9%>
         <PrecisionPlan demote 0.9: 16 of 16 tensors low, 74.7%>
+        >>> PrecisionPlan.demote(net, torch.rand(32, 64), 0.1, order="error-per-byte")
+        <PrecisionPlan demote 0.1 by error-per-byte: 8 of 16 tensors low, 46.5%>
         """
         candidates = Candidates.of(low, high, rounding)
         if not 0.0 <= ratio <= 1.0:
@@ -138,10 +150,15 @@ class PrecisionPlan:
         operators, tensors = cls._traced(model, example_batch)
         if order == "random":
             groups = assignment.shuffled(tensors, seed)
+        elif order == "error-per-byte":
+            arguments = example_batch if isinstance(example_batch, tuple) else (example_batch,)
+            errors = gradient_errors(model, arguments, operators, tensors, candidates, loss=loss, scaled=scaled)
+            groups = assignment.by_error(tensors, errors, candidates)
         else:
             groups = assignment.by_size(tensors, decreasing=order == "size")
         levels = assignment.demoted(tensors, groups, ratio, candidates)
-        return cls(operators, tensors, levels, candidates, f"demote {ratio:g}")
+        name = f"demote {ratio:g}" + ("" if order == "size" else f" by {order}")
+        return cls(operators, tensors, levels, candidates, name)
 
     @classmethod
     def uniform(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .assignment import OUTPUT, OUTPUT_GRADIENT, PARAMETER, PARAMETER_GRADIENT
 from .codes import decode, is_dense
 from .loss_scaling import LossScale
-from .operators import Call, Operator, OperatorMode, UntraceableError
+from .operators import INPUT, Call, Operator, OperatorMode, UntraceableError
 from .promotion import Promotion
 from .report import Report, ReportRow
 from .saved import CodeStore, SavedCodes, SavedTensorHooks
@@ -102,16 +102,19 @@ class Training:
             stack.callback(self._leave_forward)
             yield self
 
-    def _begin_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _begin_forward(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         self._leave_forward()
         self._forward = ExitStack()
         if torch.is_grad_enabled():
             hooks = torch.autograd.graph.saved_tensors_hooks(self._hooks.pack, self._hooks.unpack)
             self._forward.enter_context(hooks)
-        self._forward.enter_context(self._mode)
-        self._mode.start((args, kwargs))
         every = self.promotion.measure_every if self.promotion else 0
         self._measuring = bool(every) and self.steps % every == 0 and torch.is_grad_enabled()
+        args = tuple(map(self._low_input, args))
+        kwargs = {name: self._low_input(value) for name, value in kwargs.items()}
+        self._forward.enter_context(self._mode)
+        self._mode.start((args, kwargs))
+        return args, kwargs
 
     def _end_forward(self, module: nn.Module, args: Any, output: Any) -> None:
         self._leave_forward()
@@ -162,6 +165,15 @@ class Training:
         if parameter.requires_grad and torch.is_grad_enabled():
             copy = _LowCopy.apply(parameter, copy)
         self._remember(copy, saved)
+        return copy
+
+    def _low_input(self, value: Any) -> Any:
+        """A rounded copy of an argument of the network: the batch itself is the caller's."""
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        copy = self._low_copy(value, self._by_key[OUTPUT, (INPUT, 0)])
+        if copy.requires_grad:
+            copy.register_hook(self._round_gradient(self._by_key[OUTPUT_GRADIENT, (INPUT, 0)]))
         return copy
 
     def _round_output(self, output: Tensor, source: tuple[int, int]) -> None:

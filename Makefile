@@ -12,11 +12,13 @@ COMMITS ?= HEAD~2..HEAD
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard lpnum/_core/*.pyx lpnum/_core/*.pxd lpnum/_core/*.h lpnum_optim/_core/*.pyx \
-    lpnum_optim/_core/*.pxd lpnum_optim/_core/*.h)
+    lpnum_optim/_core/*.pxd lpnum_optim/_core/*.h lpnum_optim/_moments/*.pyx lpnum_optim/_moments/*.pxd \
+    lpnum_optim/_moments/*.h)
 # Cython writes NAME.c beside NAME.pyx: a product, although it ends like a source.
 GENERATED := $(patsubst %.pyx,%.c,$(filter %.pyx,$(SOURCES)))
-COMPILED = lpnum._core.kernels lpnum._core.blocks lpnum._core.products lpnum_optim._core.epochs
-SOURCES += $(filter-out $(GENERATED),$(wildcard lpnum/_core/*.c lpnum_optim/_core/*.c))
+COMPILED = lpnum._core.kernels lpnum._core.blocks lpnum._core.products lpnum_optim._core.epochs \
+    lpnum_optim._moments.adam
+SOURCES += $(filter-out $(GENERATED),$(wildcard lpnum/_core/*.c lpnum_optim/_core/*.c lpnum_optim/_moments/*.c))
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -90,7 +92,7 @@ docs: $(VENV)/stamp-build $(VENV)/stamp-with-docs $(VENV)/stamp-torch ## build t
 
 clean: ## remove everything that make produced (an environment of your own, VENV=..., stays)
 	rm -rf .venv build dist demo docs/api docs/_build __pycache__ .asv .hypothesis .pytest_cache .mypy_cache .ruff_cache ./*.egg-info
-	rm -f lpnum/_core/*.so lpnum_optim/_core/*.so $(GENERATED)
+	rm -f lpnum/_core/*.so lpnum_optim/_core/*.so lpnum_optim/_moments/*.so $(GENERATED)
 	find lpnum lpnum_optim tests tools benchmarks examples docs -name __pycache__ -type d -exec rm -rf {} +
 
 # The environment holds absolute paths: after the clone was moved or copied, or the interpreter went away, it is

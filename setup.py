@@ -54,6 +54,7 @@ setup(
             extension("lpnum._core.blocks", kernels=False),
             extension("lpnum._core.products", kernels=False),
             extension("lpnum_optim._core.epochs", kernels=True),
+            extension("lpnum_optim._moments.adam", kernels=True),
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
     )

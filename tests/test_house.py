@@ -22,7 +22,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKE = shutil.which("make")
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMPILED = ("lpnum._core.kernels", "lpnum._core.blocks", "lpnum._core.products", "lpnum_optim._core.epochs")
+COMPILED = (
+    "lpnum._core.kernels", "lpnum._core.blocks", "lpnum._core.products", "lpnum_optim._core.epochs",
+    "lpnum_optim._moments.adam",
+)  # fmt: skip
 
 
 def run(

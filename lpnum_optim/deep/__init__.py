@@ -1,6 +1,9 @@
 """Deep networks in low precision, on PyTorch."""
 
 from . import transforms as transforms
+from .adam import Adam8bit as Adam8bit
+from .adam import AdamW8bit as AdamW8bit
+from .adam import state_bytes as state_bytes
 from .batches import Batches as Batches
 from .candidates import OCP as OCP
 from .candidates import PAPER as PAPER

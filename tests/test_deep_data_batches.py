@@ -174,3 +174,73 @@ def test_splitmix64_gives_the_published_sequence() -> None:
     gamma = np.uint64(draws.GAMMA)
     states = np.uint64(1234567) + gamma * np.arange(1, 4, dtype=np.uint64)
     assert draws._mix(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_inputs_and_targets_of_any_type_keep_their_values() -> None:
+    batches = deep.Batches((np.arange(6, dtype=np.uint8).reshape(3, 2), [0.5, 1.5, -1.0]), 3, shuffle=False)
+    ((inputs, targets),) = list(batches)
+    assert inputs.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert inputs.dtype == torch.uint8
+    assert targets.tolist() == [0.5, 1.5, -1.0]
+    pair = torch.ones(3, 2, dtype=torch.bfloat16, requires_grad=True), np.arange(3, dtype=np.int8)
+    ((inputs, targets),) = list(deep.Batches(pair, 3))
+    assert inputs.dtype == torch.bfloat16
+    assert targets.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"data": (torch.zeros(3, 2), torch.zeros(4))},
+            ValueError,
+            r"Batches: 3 inputs and 4 targets; expected as many",
+        ),
+        ({"data": (torch.zeros(0, 2), torch.zeros(0))}, ValueError, r"the number of samples = 0"),
+        ({"batch_size": 0}, ValueError, r"batch_size = 0; expected an integer >= 1"),
+        ({"batch_size": 24, "drop_last": True}, ValueError, r"23 samples make no batch of 24; choose a smaller"),
+        ({"limit": 0}, ValueError, r"limit = 0"),
+        ({"seed": -1}, ValueError, r"seed = -1; expected an integer in 0\.\.18446744073709551615"),
+        ({"workers": -1}, ValueError, r"workers = -1"),
+        ({"transform": 3}, TypeError, r"transform = 3; expected a Transform or a function"),
+    ],
+)
+def test_what_makes_no_batches_is_said(change: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        deep.Batches(**{"data": labelled(), "batch_size": 4, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "state", [{"epoch": -1}, {"position": 7}, {"position": -1}, {"epoch": 0.5}, {"position": None}]
+)
+def test_a_state_that_cannot_be_is_refused(state: dict[str, object]) -> None:
+    batches = deep.Batches(labelled(), 4)
+    before = batches.state_dict()
+    with pytest.raises((ValueError, TypeError), match=r"load_state_dict: (epoch|position) = .*; expected an integer"):
+        batches.load_state_dict({**before, **state})  # type: ignore[arg-type]
+    assert batches.state_dict() == before
+
+
+def test_a_pass_that_was_left_starts_again() -> None:
+    batches = deep.Batches(labelled(), 4, transform=AUGMENT)
+    first = next(iter(batches))
+    assert batches.state_dict()["position"] == 1
+    again = list(batches)
+    assert torch.equal(first[0], again[0][0])
+    assert len(again) == 6
+    batches.set_epoch(0)
+    assert torch.equal(first[0], next(iter(batches))[0])
+
+
+def test_an_error_in_a_thread_comes_where_its_batch_would() -> None:
+    def fails(inputs: torch.Tensor) -> torch.Tensor:
+        if (inputs == 9).any():
+            raise ArithmeticError("nine")
+        return inputs
+
+    data = torch.arange(20), torch.arange(20)
+    seen: list[int] = []
+    batches = deep.Batches(data, 4, transform=fails, shuffle=False, workers=2)
+    with pytest.raises(ArithmeticError, match="nine"):
+        seen.extend(int(target) for _, targets in batches for target in targets)
+    assert seen == list(range(8))

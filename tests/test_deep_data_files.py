@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,19 @@ def test_npz_of_keras_comes_with_channels_first(
         assert np.array_equal(images.numpy(), expected)
         assert images.is_contiguous()
         assert labels.tolist() == list(range(4 + k))
+
+
+def test_loading_takes_the_memory_of_the_pixels_and_of_one_file_twice(tmp_path: Path) -> None:
+    folder = files.cifar10(tmp_path, n=300)
+    size = (folder / "data_batch_1").stat().st_size
+    deep.load_images(folder)
+    tracemalloc.start()
+    try:
+        pixels = deep.load_images(folder).images.numel()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert pixels < peak < pixels + 2.2 * size
 
 
 def _change(name: str, **entries: Any) -> Callable[[Path], None]:

@@ -119,6 +119,7 @@ def read_cifar(folder: Path, split: str, kind: Cifar, coarse: bool) -> Loaded:
         if k == 0:  # now the number is known to be real
             images = np.empty((count * len(paths), 3, 32, 32), np.uint8)
         images[k * count : (k + 1) * count] = data.reshape(count, 3, 32, 32)
+        del content, data  # before the next file is read
     return images, np.concatenate(labels), classes
 
 

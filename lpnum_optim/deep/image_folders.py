@@ -59,8 +59,10 @@ class ImageFiles:
                 mode = image.mode
                 # Pillow warns on the direct way from a palette with transparency.
                 direct = mode != "P" or "transparency" not in image.info
-                colors = (image if direct else image.convert("RGBA")).convert("RGB") if mode in MODES else None
-                pixels = None if colors is None else np.array(colors)
+                colors = image if direct else image.convert("RGBA")
+                if colors.mode != "RGB" and mode in MODES:
+                    colors = colors.convert("RGB")
+                pixels = np.array(colors) if colors.mode == "RGB" else None
         except FileNotFoundError:
             raise FileNotFoundError(f"{WHERE}: {str(path)!r} is gone; load the folder again") from None
         except Exception as error:  # decoders raise whatever they stumble over

@@ -148,23 +148,6 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.calls = _calls(len(data))
-        # what has no argument
-        self.others: dict[int, Callable[[], None]] = {
-            ord("("): lambda: self.marks.append(len(self.stack)),
-            ord("l"): lambda: self.stack.append(self.above_mark()),
-            ord("t"): lambda: self.stack.append(tuple(self.above_mark())),
-            ord("d"): lambda: self.stack.append(self.store({}, self.above_mark())),
-            ord("u"): lambda: self.store_in_top(self.above_mark()),
-            ord("s"): lambda: self.store_in_top(self.take_from_stack(2)),
-            ord("e"): lambda: self.extend(self.above_mark()),
-            ord("a"): lambda: self.extend(self.take_from_stack(1)),
-            ord("0"): lambda: self.take_from_stack(1).clear(),
-            ord("c"): lambda: self.name(self.line(), self.line()),
-            0x93: lambda: self.name(*self.take_from_stack(2)),
-            0x94: lambda: self.memo.setdefault(len(self.memo), self.stack[-1]),
-            ord("R"): self.reduce,
-            ord("b"): self.build,
-        }
 
     def run(self) -> Any:
         """The value that the pickle describes."""
@@ -189,8 +172,8 @@ class _Machine:
                 stack.append(self.number(*NUMBERS[code]))
             elif code in GET:
                 stack.append(memo[self.number(GET[code])])
-            elif code in self.others:
-                self.others[code]()
+            elif code in OTHERS:
+                OTHERS[code](self)
             elif code in CONSTANTS:
                 stack.append(CONSTANTS[code])
             elif code in EMPTY:
@@ -283,6 +266,25 @@ class _Machine:
         if not isinstance(self.stack[-1], _Array | _Type) or type(state) is not tuple:
             raise RefusedError("the state of something that is no array")
         self.stack[-1].build(state)
+
+
+# Instructions without an argument.
+OTHERS: dict[int, Callable[[_Machine], object]] = {
+    ord("("): lambda machine: machine.marks.append(len(machine.stack)),
+    ord("l"): lambda machine: machine.stack.append(machine.above_mark()),
+    ord("t"): lambda machine: machine.stack.append(tuple(machine.above_mark())),
+    ord("d"): lambda machine: machine.stack.append(machine.store({}, machine.above_mark())),
+    ord("u"): lambda machine: machine.store_in_top(machine.above_mark()),
+    ord("s"): lambda machine: machine.store_in_top(machine.take_from_stack(2)),
+    ord("e"): lambda machine: machine.extend(machine.above_mark()),
+    ord("a"): lambda machine: machine.extend(machine.take_from_stack(1)),
+    ord("0"): lambda machine: machine.take_from_stack(1),
+    ord("c"): lambda machine: machine.name(machine.line(), machine.line()),
+    0x93: lambda machine: machine.name(*machine.take_from_stack(2)),
+    0x94: lambda machine: machine.memo.setdefault(len(machine.memo), machine.stack[-1]),
+    ord("R"): _Machine.reduce,
+    ord("b"): _Machine.build,
+}
 
 
 def read_pickle(path: Path, where: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lpnum_optim._checks import integer, real
 
 from .draws import Draws
 
-__all__ = ["CenterCrop", "Compose", "Crop", "Flip", "Normalize", "RandomResizedCrop", "Resize", "Transform"]
+__all__ = ["CenterCrop", "Compose", "Crop", "Draws", "Flip", "Normalize", "RandomResizedCrop", "Resize", "Transform"]
 
 Images: TypeAlias = Any  # Tensor or list of Tensor; torch's types are not read
 
@@ -59,7 +59,19 @@ def stacked(where: str, images: Images) -> Tensor:
 
 
 class Transform:
-    """A step between the stored images and the network."""
+    """A step between the stored images and the network.
+
+    One of your own overrides `apply`; a random one sets `random` and takes its numbers from `draws` alone.
+
+    Examples
+    --------
+    >>> class Brightness(Transform):
+    ...     random = True
+    ...     def apply(self, images, draws):
+    ...         return images * torch.from_numpy(draws.uniform(0, 0.5, 1.5)).float()[:, None, None, None]
+    >>> Brightness()(torch.ones(2, 1, 1, 1), Draws(0, 0, [7, 8])).flatten()
+    tensor([1.0241, 0.7688])
+    """
 
     random = False
 
@@ -75,9 +87,10 @@ class Transform:
             raise TypeError(f"{where}: random, so it needs draws=Draws(seed, epoch, indices); Batches gives them")
         if self.random and draws is not None and len(draws.indices) != len(images):
             raise ValueError(f"{where}: draws for {len(draws.indices)} images, but {len(images)} images")
-        return self._apply(images, draws)
+        return self.apply(images, draws)
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """The images, changed; `draws` is a `Draws` of these images if the transform is random."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -102,7 +115,8 @@ class Compose(Transform):
         self.transforms = transforms
         self.random = any(getattr(transform, "random", False) for transform in transforms)
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """One transform after the other."""
         for place, transform in enumerate(self.transforms):
             if isinstance(transform, Transform):
                 images = transform(images, draws.at(place) if draws is not None else None)
@@ -139,9 +153,10 @@ class Crop(Transform):
         self.padding = integer("Crop", "padding", padding, 0)
         self.size = None if size is None else _size("Crop", size)
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """Cut the windows out."""
         if isinstance(images, list):  # each as a batch of its own
-            return stacked("Crop", [self._apply(x[None], draws[k])[0] for k, x in enumerate(images)])
+            return stacked("Crop", [self.apply(x[None], draws[k])[0] for k, x in enumerate(images)])
         n, channels, rows, columns = images.shape
         height, width = self.size or (rows, columns)
         p = self.padding
@@ -182,7 +197,8 @@ class Flip(Transform):
         if self.probability > 1:
             raise ValueError(f"Flip: probability = {probability!r}; expected 0 to 1")
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """Turn the chosen ones."""
         chosen = draws.uniform(0) < self.probability
         if isinstance(images, list):
             return [x.flip(2) if turn else x for x, turn in zip(images, chosen, strict=True)]
@@ -216,7 +232,8 @@ class Resize(Transform):
             return self.size, max(1, int(self.size * columns / rows))
         return max(1, int(self.size * rows / columns)), self.size
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """Interpolate."""
         if isinstance(images, Tensor):
             return _resized(images, self._target(*images.shape[2:]))
         return [_resized(image, self._target(*image.shape[1:])) for image in images]
@@ -242,7 +259,8 @@ class CenterCrop(Transform):
         top, left = round((rows - height) / 2), round((columns - width) / 2)
         return image[..., top : top + height, left : left + width]
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """Cut the windows out."""
         if isinstance(images, Tensor):
             return self._one(images)
         return stacked("CenterCrop", [self._one(image) for image in images])
@@ -297,7 +315,8 @@ class RandomResizedCrop(Transform):
                 break
         return zip(top.tolist(), left.tolist(), height.tolist(), width.tolist(), strict=True)
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """Cut the parts out and resize them."""
         parts = _each(images)
         rows, columns = (np.array([x.shape[axis] for x in parts], np.int64) for axis in (1, 2))
         return stacked("RandomResizedCrop", [
@@ -327,7 +346,8 @@ class Normalize(Transform):
                 f"Normalize: mean = {mean!r}, std = {std!r}; expected as many finite numbers of both, std > 0"
             )
 
-    def _apply(self, images: Images, draws: Any) -> Images:
+    def apply(self, images: Images, draws: Any) -> Images:
+        """Subtract and divide."""
         images = stacked("Normalize", images)
         if len(self.mean) not in (1, images.shape[1]):
             raise ValueError(f"Normalize: {len(self.mean)} means, but images have {images.shape[1]} channels")

@@ -323,6 +323,13 @@ def test_unknown_plans_are_refused(name: str) -> None:
         planned(name)
 
 
+def test_gray_images_are_refused(tmp_path: Path) -> None:
+    gray, labels = np.zeros((4, 28, 28), np.uint8), np.arange(4) % 2
+    np.savez(tmp_path / "gray.npz", x_train=gray, y_train=labels, x_test=gray, y_test=labels)
+    with pytest.raises(ValueError, match=r"gray.npz.* has images of 1 channel"):
+        image_task(tmp_path / "gray.npz")
+
+
 def test_missing_data_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resnet14", "--data-dir", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 1
     assert "nothing" in capsys.readouterr().err

@@ -245,14 +245,18 @@ COMMANDS = {
 
 
 def _hyperparameters(command: Command, arguments: argparse.Namespace, run: Run) -> Hyperparameters:
-    if command.lr:
-        method = METHODS[run.method]
-        return Hyperparameters(
-            arguments.lr.get(run.method, command.lr[run.method]), arguments.momentum if method.ours else 0.0,
-            arguments.weight_decay, arguments.schedule, arguments.snapshot_every if method.snapshots else 1.0,
-            arguments.mu if run.method == "halp" else None,
-        )  # fmt: skip
-    return Hyperparameters(arguments.lr, arguments.momentum, arguments.weight_decay, arguments.schedule)
+    if not command.lr:
+        return Hyperparameters(arguments.lr, arguments.momentum, arguments.weight_decay, arguments.schedule)
+    method = METHODS[run.method]
+    # What a method does not take is no setting of its runs.
+    return Hyperparameters(
+        lr=arguments.lr.get(run.method, command.lr[run.method]),
+        momentum=arguments.momentum if "momentum" in method.options else 0.0,
+        weight_decay=arguments.weight_decay,
+        schedule=arguments.schedule,
+        snapshot_every=arguments.snapshot_every if method.snapshots else 1.0,
+        mu=arguments.mu if "mu" in method.options else None,
+    )
 
 
 def run(command: Command, arguments: argparse.Namespace) -> int:

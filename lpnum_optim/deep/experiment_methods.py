@@ -21,21 +21,26 @@ FLOAT = "float32"
 
 
 class Method(NamedTuple):
-    """A row of the table of methods."""
+    """A row of the table of methods: the optimizer and which options it takes, beside lr and weight_decay."""
 
     optimizer: Callable[..., torch.optim.Optimizer]
-    low: bool  # its iterate has a format
-    snapshots: bool  # needs full gradients
-    ours: bool = True  # takes momentum and module
+    options: tuple[str, ...] = ()
+    snapshots: bool = False  # needs full gradients
+
+    @property
+    def low(self) -> bool:
+        """Whether the iterate has a format."""
+        return "format" in self.options
 
 
+_OURS = ("momentum", "module")
 METHODS = {
-    "sgd": Method(SGD, low=False, snapshots=False),
-    "svrg": Method(SVRG, low=False, snapshots=True),
-    "lp-sgd": Method(LPSGD, low=True, snapshots=False),
-    "lp-svrg": Method(LPSVRG, low=True, snapshots=True),
-    "halp": Method(HALP, low=True, snapshots=True),
-    "adamw": Method(torch.optim.AdamW, low=False, snapshots=False, ours=False),
+    "sgd": Method(SGD, _OURS),
+    "svrg": Method(SVRG, _OURS, snapshots=True),
+    "lp-sgd": Method(LPSGD, (*_OURS, "format", "seed")),
+    "lp-svrg": Method(LPSVRG, (*_OURS, "format", "seed"), snapshots=True),
+    "halp": Method(HALP, (*_OURS, "format", "seed", "mu"), snapshots=True),
+    "adamw": Method(torch.optim.AdamW),
 }
 
 # Learning rate at the beginning of epoch `e` of `n`, as a share of the first.
@@ -88,14 +93,14 @@ class MethodTrainer:
         self.steps = length * (1 + snapshots)
 
     def _optimizer(self, run: Run) -> torch.optim.Optimizer:
-        options: dict[str, Any] = {"lr": self.chosen.lr, "weight_decay": self.chosen.weight_decay}
-        if self.method.ours:
-            options |= {"momentum": self.chosen.momentum, "module": self.model}
-        if self.method.low:
-            options |= {"format": None if run.format == FLOAT else run.format, "seed": run.seed}
-        if run.method == "halp":
-            options["mu"] = self.chosen.mu
-        return self.method.optimizer(self.model.parameters(), **options)
+        values = {
+            "momentum": self.chosen.momentum, "mu": self.chosen.mu, "module": self.model, "seed": run.seed,
+            "format": None if run.format == FLOAT else run.format,
+        }  # fmt: skip
+        return self.method.optimizer(
+            self.model.parameters(), lr=self.chosen.lr, weight_decay=self.chosen.weight_decay,
+            **{name: values[name] for name in self.method.options},
+        )  # fmt: skip
 
     def train(self, epoch: int, tick: Callable[[], None]) -> None:
         """One epoch; snapshots where they are due."""

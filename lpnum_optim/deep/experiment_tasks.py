@@ -117,7 +117,10 @@ def image_task(
 ) -> Task:  # fmt: skip
     """Classification of the images in a folder (see `load_images`), scaled to 32 x 32 where they are not."""
     train, test = load_images(folder, split="train"), load_images(folder, split="test")
-    sized = tuple(getattr(train.images, "shape", ()))[-2:] == (32, 32)
+    shape = tuple(getattr(train.images, "shape", (0, 3)))
+    if shape[1] != 3:
+        raise ValueError(f"{str(folder)!r} has images of {shape[1]} channel(s); the networks take 3 (red, green, blue)")
+    sized = shape[-2:] == (32, 32)
     resized: list[Transform] = [] if sized else [transforms.Resize(32), transforms.CenterCrop(32)]
     random: list[Transform] = [transforms.Crop(4), transforms.Flip()] if augment else []
     normalized = transforms.Normalize(*channel_statistics(train))

@@ -139,9 +139,10 @@ def test_plan_trains_under_every_kind_of_plan(images: Path, tmp_path: Path) -> N
     assert (tmp_path / "results.png").exists()
 
 
-def test_adamw_is_a_method_too(text: Path, tmp_path: Path) -> None:
-    assert lstm(text, tmp_path, "--methods", "adamw", "sgd", "--epochs", "1") == 0
-    assert {row["method"] for row in rows_of(tmp_path)} == {"adamw", "sgd"}
+def test_adamw_and_its_8_bit_form_are_methods_too(text: Path, tmp_path: Path) -> None:
+    assert lstm(text, tmp_path, "--methods", "adamw", "adamw8bit", "--lr", "0.01", "--epochs", "1") == 0
+    last = {row["method"]: float(row["train_loss"]) for row in rows_of(tmp_path) if row["epoch"] == "1"}
+    assert last["adamw8bit"] != last["adamw"] == pytest.approx(last["adamw8bit"], rel=0.05)
 
 
 def test_formats_apply_to_low_precision_methods_only_and_float32_is_the_method_without_rounding(
@@ -193,7 +194,7 @@ def trained(make: Callable[[], Any], epochs: int, through_files: Path | None) ->
     return rows
 
 
-@pytest.mark.parametrize("method", [*FIVE, "adamw"])
+@pytest.mark.parametrize("method", [*FIVE, "adamw", "adamw8bit"])
 def test_the_state_of_a_method_is_all_it_needs(method: str, text: Path, tmp_path: Path) -> None:
     task = text_task(text, windows=24, hidden=6, layers=1, batch_size=4, length=8)
     chosen = Hyperparameters(0.05, 0.9, 1e-3, "cosine", snapshot_every=0.7)

@@ -24,8 +24,8 @@ __all__ = ["add"]
 
 COMPARED = ["sgd", "svrg", "lp-sgd", "lp-svrg", "halp"]
 # Learning rates that the comparisons were made with; docs/deep_experiments.md says how they were found.
-RESNET_LR = {"sgd": 0.1, "svrg": 0.1, "lp-sgd": 0.1, "lp-svrg": 0.1, "halp": 0.1, "adamw": 1e-3}
-LSTM_LR = {"sgd": 1.0, "svrg": 1.0, "lp-sgd": 1.0, "lp-svrg": 1.0, "halp": 1.0, "adamw": 3e-3}
+RESNET_LR = {"sgd": 0.1, "svrg": 0.1, "lp-sgd": 0.1, "lp-svrg": 0.1, "halp": 0.1, "adamw": 1e-3, "adamw8bit": 1e-3}
+LSTM_LR = {"sgd": 1.0, "svrg": 1.0, "lp-sgd": 1.0, "lp-svrg": 1.0, "halp": 1.0, "adamw": 3e-3, "adamw8bit": 3e-3}
 
 
 class Command(NamedTuple):

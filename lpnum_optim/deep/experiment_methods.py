@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from .adam import AdamW8bit
 from .closures import closures
 from .experiment_runs import Row, Run
 from .experiment_tasks import Task, measure
@@ -41,6 +42,7 @@ METHODS = {
     "lp-svrg": Method(LPSVRG, (*_OURS, "format", "seed"), snapshots=True),
     "halp": Method(HALP, (*_OURS, "format", "seed", "mu"), snapshots=True),
     "adamw": Method(torch.optim.AdamW),
+    "adamw8bit": Method(AdamW8bit, ("seed",)),
 }
 
 # Learning rate at the beginning of epoch `e` of `n`, as a share of the first.

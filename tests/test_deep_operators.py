@@ -149,6 +149,18 @@ def test_the_path_of_training_is_traced() -> None:
     assert not net.head.training
 
 
+def test_what_hooks_and_detached_branches_look_at_is_no_operator() -> None:
+    def forward(self, x):
+        y = self.head(x)
+        with torch.no_grad():
+            self.running = y.mean() + 1
+        return y / y.detach().abs().amax()
+
+    net = _Network(forward, head=nn.Linear(3, 3), running=None)
+    net.head.register_forward_hook(lambda module, args, output: print(end=str(output.detach().std() * 0)))
+    assert [op.function for op in trace(net, torch.rand(2, 3))] == ["linear", "div"]
+
+
 class _Double(torch.autograd.Function):
     """Work that no torch function does."""
 

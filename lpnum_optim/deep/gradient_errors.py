@@ -119,7 +119,10 @@ class _Measurement:
         with unchanged(self.model):
             for p in self.parameters:
                 p.grad = None
-            self.loss(self.model(*self.arguments)).backward()
+            loss = self.loss(self.model(*self.arguments))
+            if not bool(torch.isfinite(loss)):
+                raise ValueError(f"order = 'error-per-byte': the loss on the example batch is {float(loss.detach())}")
+            loss.backward()
             gradients = [p.grad for p in self.parameters]
         for p, gradient in zip(self.parameters, gradients, strict=True):
             p.grad = gradient

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "OPAQUE", "OTHER", "QUESTIONS", "VIEW", "VIEWS", "Kind"]
+__all__ = ["CUTS", "KINDS", "OPAQUE", "OTHER", "QUESTIONS", "VIEW", "VIEWS", "Kind"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,14 @@ KINDS: dict[str, Kind] = {
 # The same elements in another shape or order: no operators, whether or not they copy. The last line: attributes.
 VIEWS = {
     "view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "ravel", "squeeze", "unsqueeze", "permute",
-    "transpose", "t", "movedim", "moveaxis", "swapaxes", "swapdims", "contiguous", "clone", "detach", "to", "type_as",
+    "transpose", "t", "movedim", "moveaxis", "swapaxes", "swapdims", "contiguous", "clone", "to", "type_as",
     "float", "double", "half", "bfloat16", "expand", "expand_as", "narrow", "select", "__getitem__", "pixel_shuffle",
     "pixel_unshuffle", "channel_shuffle", "roll", "flip", "repeat", "identity", "pad", "broadcast_to", "unfold",
-    "T", "mT", "H", "mH", "data",
+    "T", "mT", "H", "mH",
 }  # fmt: skip
+
+# What leaves the path that is trained: nothing computed from the result alone is followed.
+CUTS = {"detach", "data"}
 
 # What asks a tensor something and returns no tensor of the network.
 QUESTIONS = {

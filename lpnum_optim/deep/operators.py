@@ -1,8 +1,9 @@
 """The operators of a forward pass, in the order in which they run, for any module: nothing is rewritten.
 
 A ``TorchFunctionMode`` sees every call of a torch function while the network runs, also those that no module makes
-(``x + y``, ``torch.cat``). What it cannot see is work outside of torch's functions: custom ``autograd.Function``s, code
-compiled by ``torch.compile`` or ``torch.jit``; tensors that come from there are refused by name.
+(``x + y``, ``torch.cat``). What runs without gradients inside of a pass with them, or on detached tensors, only looks
+on: it is no operator. What the mode cannot see is work outside of torch's functions: custom ``autograd.Function``s,
+code compiled by ``torch.compile`` or ``torch.jit``; tensors that come from there are refused by name.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from .operator_kinds import KINDS, OPAQUE, OTHER, QUESTIONS, VIEW, VIEWS, Kind
+from .operator_kinds import CUTS, KINDS, OPAQUE, OTHER, QUESTIONS, VIEW, VIEWS, Kind
 from .unchanged import unchanged
 
 __all__ = ["Operator", "OperatorMode", "UntraceableError", "trace"]
@@ -144,21 +144,25 @@ class OperatorMode(TorchFunctionMode):
 
     def __init__(self, module: nn.Module, handler: Handler | None = None) -> None:
         super().__init__()
-        self.handler, self.tracing = handler or Call.run, handler is None
+        self.handler = handler or Call.run
         self.names = {id(p): name for name, p in module.named_parameters()}
         self.path: list[str] = []
         self.operators: list[Operator] = []
         self._made: dict[int, tuple[Source, weakref.ref[Tensor]]] = {}  # by id, which may be used again
+        self._with_gradients = True
 
     def start(self, inputs: Any) -> None:
         """A forward pass begins with these tensors."""
         self.operators, self._made = [], {}
+        self._with_gradients = torch.is_grad_enabled()
         for position, tensor in enumerate(tensors_in(inputs)):
             self._remember(tensor, (INPUT, position))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every torch function called while the mode is active comes here."""
         kwargs = kwargs or {}
+        if torch.is_grad_enabled() != self._with_gradients:  # looks on, as hooks that collect statistics do
+            return func(*args, **kwargs)
         sources = tensors_in((args, kwargs))
         known = [source for source in map(self.source, sources) if source is not None]
         parameters = [(place, self.names[id(value)]) for place, value in (*enumerate(args), *kwargs.items())
@@ -166,6 +170,8 @@ class OperatorMode(TorchFunctionMode):
         name = _name(func)
         short = name.rsplit(".", 1)[-1]
         view = short in VIEWS
+        if short in CUTS:
+            return func(*args, **kwargs)
         if not (known or parameters) or short in QUESTIONS or short.startswith("__get__") or (view and not parameters):
             return self._pass_on(func, args, kwargs, known)
         if short in OPAQUE:
@@ -197,15 +203,10 @@ class OperatorMode(TorchFunctionMode):
         self._made[id(tensor)] = source, weakref.ref(tensor)
 
     def _refuse_strangers(self, tensors: list[Tensor], what: str) -> None:
-        """A tensor that needs a gradient but is neither parameter nor output was made where the mode cannot see.
-
-        The functions that a custom ``autograd.Function`` calls in its forward pass are seen, but not its backward pass.
-        """
+        """A tensor that needs a gradient but is neither parameter nor output was made where the mode cannot see."""
         for tensor in tensors:
             made_by = tensor.grad_fn
-            if made_by is None or id(tensor) in self.names:
-                continue
-            if self.source(tensor) is None or (self.tracing and isinstance(made_by, BackwardCFunction)):
+            if made_by is not None and id(tensor) not in self.names and self.source(tensor) is None:
                 raise UntraceableError(
                     f"{what}: a tensor of shape {tuple(tensor.shape)} made by {made_by.name()}, which is no torch "
                     "function: a custom autograd.Function or compiled code? Leave that module out of the network that "
@@ -314,8 +315,8 @@ def trace(module: nn.Module, example_batch: Any) -> list[Operator]:
     with unchanged(module), torch.enable_grad(), mode.watching(module):
         if not module.training:
             module.train()
+        mode.start(arguments)
         with mode:
-            mode.start(arguments)
             mode.finish(module(*arguments))
     if not any(op.kind.gemm for op in mode.operators):
         raise UntraceableError("the network has no convolution, linear layer or matrix product to assign formats to")

@@ -72,7 +72,7 @@ class ErrorPromotion:
         Rounding to nearest with m mantissa bits makes about ``4**-(m + 1) / 6`` where nothing is lost at the ends of
         the range: 6.5e-4 for the 3 bits of FP(4,3,4) and float8_e4m3fn.
     release : float
-        Between 0 and 1.
+        Between 0 and 1; what is promoted can only come back if ``release * threshold`` is above that.
     measure_every : int
 
     Examples

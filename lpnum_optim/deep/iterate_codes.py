@@ -11,15 +11,28 @@ import torch
 from torch import Tensor
 
 from lpnum import codec
-from lpnum.codec import ADD, COPY, SUBTRACT
-from lpnum.formats import FloatFormat, Format
+from lpnum.codec import ADD, COPY, SUBTRACT, Operand
+from lpnum.formats import FixedFormat, FloatFormat, Format
 from lpnum.rounding import Policy
 
-from .codes import _codes_operand, _operand, code_dtype
+from .codes import PLAIN, _codes_operand, _operand, code_dtype
 
 __all__ = ["Ends", "ends", "new_codes", "quantize", "subtract", "write_values"]
 
 EXACT = codec.make_policy("nearest-even", "clamp", None)
+
+
+def _floats(tensor: Tensor) -> Operand:
+    """A tensor's elements in the order of memory, as the kernels take them."""
+    if tensor.dtype in PLAIN and tensor.is_contiguous():
+        return tensor.numpy().reshape(-1)
+    return _operand(tensor, "step")
+
+
+def _coded(codes: Tensor, fmt: Format, scale: float) -> Operand:
+    if isinstance(fmt, FixedFormat) and codes.is_contiguous():
+        return codes.numpy().reshape(-1), fmt.unit * scale, 0.0, fmt.kernel
+    return _codes_operand(codes, fmt, scale)
 
 
 def same_layout(tensor: Tensor, like: Tensor) -> Tensor:
@@ -36,7 +49,7 @@ def new_codes(like: Tensor, fmt: Format) -> Tensor:
 
 def quantize(codes: Tensor, fmt: Format, scale: float, values: Tensor, policy: Policy) -> None:
     """``codes <- Q(values)``."""
-    codec.run(COPY, _operand(values, "quantize"), None, _codes_operand(codes, fmt, scale), policy, "quantize")
+    codec.run(COPY, _floats(values), None, _coded(codes, fmt, scale), policy, "quantize")
 
 
 def subtract(
@@ -46,17 +59,17 @@ def subtract(
 
     Computed in units of lr, so that the update is read as it is; lr must not be 0.
     """
-    source, target = _codes_operand(codes, fmt, scale / lr), _codes_operand(codes, fmt, new_scale / lr)
-    codec.run(SUBTRACT, source, _operand(update, "step"), target, policy, "step")
+    source, target = _coded(codes, fmt, scale / lr), _coded(codes, fmt, new_scale / lr)
+    codec.run(SUBTRACT, source, _floats(update), target, policy, "step")
 
 
 def write_values(codes: Tensor, fmt: Format, scale: float, offset: Tensor | None, out: Tensor) -> None:
     """``out <- offset + scale * decode(codes)``, rounded once to the dtype of `out`."""
-    source, target = _codes_operand(codes, fmt, scale), _operand(out, "values")
+    source, target = _coded(codes, fmt, scale), _floats(out)
     if offset is None:
         codec.run(COPY, source, None, target, EXACT, "values")
     else:
-        codec.run(ADD, source, _operand(offset, "values"), target, EXACT, "values")
+        codec.run(ADD, source, _floats(offset), target, EXACT, "values")
 
 
 class Ends(NamedTuple):

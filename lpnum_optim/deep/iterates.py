@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from lpnum.rounding import Policy
 
-from ..scale_rules import SMALLEST
 from .iterate_codes import ends, new_codes, quantize, same_layout, subtract, write_values
 from .optimizer_options import format_of
 from .tensor_scales import CenteredScale, FixedScale
@@ -33,8 +32,8 @@ class IterateStorage(Protocol):
     def begin_epoch(self, p: nn.Parameter, group: Group, run: Any) -> None:
         """Prepare the grid; ``state[p]`` has the new snapshot and full gradient."""
 
-    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy) -> None:
-        """Take the step ``-lr * update``."""
+    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy, look: bool) -> None:
+        """Take the step ``-lr * update``; `look` at the codes before, to see whether the grid serves."""
 
     def rewrite(self, p: nn.Parameter, group: Group, run: Any, out: Tensor) -> None:
         """The values as the storage knows them."""
@@ -50,7 +49,7 @@ class Floats:
     def begin_epoch(self, p: nn.Parameter, group: Group, run: Any) -> None:
         """Nothing to prepare."""
 
-    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy) -> None:
+    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy, look: bool) -> None:
         """In floats."""
         p.add_(update, alpha=-float(group["lr"]))
 
@@ -68,7 +67,7 @@ class FloatCentered(Floats):
         """The offset is the snapshot; z starts at 0."""
         run.state[p]["delta"] = torch.zeros_like(p, memory_format=torch.preserve_format)
 
-    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy) -> None:
+    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy, look: bool) -> None:
         """Z moves, the parameter follows."""
         run.state[p]["delta"].add_(update, alpha=-float(group["lr"]))
         self.rewrite(p, group, run, p.data)
@@ -93,16 +92,16 @@ class _Coded:
             return 1.0
         return rule.observe(ends(run.state[p]["codes"], format_of(group), rule.control.crowded), last=last)
 
-    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy) -> None:
+    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy, look: bool) -> None:
         """One pass for the codes, one for the values."""
-        state, fmt, lr = run.state[p], format_of(group), float(group["lr"])
+        state, fmt, lr, data = run.state[p], format_of(group), float(group["lr"]), p.data
         old = state["scale"]
         if lr == 0.0:
             return
-        if run.looks:
+        if look:
             state["scale"] = old * self._observed(p, group, run)
-        subtract(state["codes"], fmt, old, same_layout(update, p), lr, policy, state["scale"])
-        write_values(state["codes"], fmt, state["scale"], self._offset(state), p.data)
+        subtract(state["codes"], fmt, old, same_layout(update, data), lr, policy, state["scale"])
+        write_values(state["codes"], fmt, state["scale"], self._offset(state), data)
         torch.autograd.graph.increment_version(p)
 
     def rewrite(self, p: nn.Parameter, group: Group, run: Any, out: Tensor) -> None:
@@ -132,12 +131,12 @@ class OnFixedGrid(_Coded):
     def begin_epoch(self, p: nn.Parameter, group: Group, run: Any) -> None:
         """The grid stays."""
 
-    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy) -> None:
+    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy, look: bool) -> None:
         """The first step rounds the parameter onto its grid."""
         if "codes" not in run.state[p]:
             step = float(group["lr"]) * float(update.abs().amax()) if p.numel() else 0.0
             self.begin(p, group, run, policy, step * run.LOOK_EVERY / (1.0 - group["momentum"]))
-        super().move(p, update, group, run, policy)
+        super().move(p, update, group, run, policy, look)
 
 
 class BitCentered(_Coded):
@@ -152,27 +151,40 @@ class BitCentered(_Coded):
 
     def begin_epoch(self, p: nn.Parameter, group: Group, run: Any) -> None:
         """Codes of zero on the grid of the new epoch."""
-        state, fmt = run.state[p], format_of(group)
+        state = run.state[p]
         if "codes" not in state:
-            state["codes"] = new_codes(p.data, fmt)
-        elif p in run.rules and run.had_steps:
+            state["codes"] = new_codes(p.data, format_of(group))
+        elif p in run.rules and run.had_steps and state["scale"] > 0.0:
             self._observed(p, group, run, last=True)
             run.rules[p].finish()
         state["codes"].zero_()
-        state["scale"] = self._scale(p, group, run) / (1.0 if group["scale"] is not None else fmt.max)
-
-    def _scale(self, p: nn.Parameter, group: Group, run: Any) -> float:
-        if group["scale"] is not None:
-            return float(group["scale"])
-        state = run.state[p]
+        state["scale"] = 0.0
         gradient = state["full_gradient"]
         if group["weight_decay"]:
             gradient = gradient.add(p.data, alpha=group["weight_decay"])
+        self._choose(p, group, run, gradient)
+
+    def _choose(self, p: nn.Parameter, group: Group, run: Any, update: Tensor) -> None:
+        """The grid of an epoch that begins with steps along `update`; still none where that is zero."""
+        if group["scale"] is not None:
+            run.state[p]["scale"] = group["scale"]
+            return
+        largest = float(update.abs().amax()) if update.numel() else 0.0
+        if largest == 0.0:
+            return
         if group["mu"] is not None:
-            return max(SMALLEST, float(torch.linalg.vector_norm(gradient.double())) / group["mu"])
-        rule = run.rules.get(p)
-        if rule is None:
-            rule = run.rules[p] = CenteredScale(format_of(group).bits)
-        largest = float(gradient.abs().amax()) if gradient.numel() else 0.0
-        end: float = rule.begin(largest, float(group["lr"]), run.run_steps, 1.0 / (1.0 - group["momentum"]))
-        return end
+            end = float(torch.linalg.vector_norm(update, dtype=torch.float64)) / group["mu"]
+        else:
+            rule = run.rules.get(p)
+            if rule is None:
+                rule = run.rules[p] = CenteredScale(format_of(group).bits)
+            end = rule.begin(largest, float(group["lr"]), run.run_steps, 1.0 / (1.0 - group["momentum"]))
+        run.state[p]["scale"] = end / format_of(group).max
+
+    def move(self, p: nn.Parameter, update: Tensor, group: Group, run: Any, policy: Policy, look: bool) -> None:
+        """A full gradient of zero tells no grid; the first step that is not zero does."""
+        if run.state[p]["scale"] == 0.0:
+            self._choose(p, group, run, update)
+            if run.state[p]["scale"] == 0.0:
+                return
+        super().move(p, update, group, run, policy, look)

@@ -86,7 +86,7 @@ class Optimizer(torch.optim.Optimizer):
     # ---- a step ------------------------------------------------------------------------------------------------------
 
     @property
-    def looks(self) -> bool:
+    def _looks(self) -> bool:
         """Whether this step begins a run, so that grids may change."""
         return self.steps > 0 and self.steps % self.run_steps == 0
 
@@ -94,29 +94,30 @@ class Optimizer(torch.optim.Optimizer):
         """Weight decay and momentum; then every storage takes its step."""
         policy = codec.make_policy(self._rounding, "clamp", self._rng)
         gradient_of = dict(zip(parameters, gradients, strict=True))
+        looks = self._looks
         for group in self.param_groups:
-            storage, decay, momentum = self._storage_of(group), group["weight_decay"], group["momentum"]
-            for p in group["params"]:
-                update = gradient_of.get(p)
-                if update is None:
-                    continue
-                if decay:
-                    update = update.add(p.data, alpha=decay)
-                if momentum:
-                    update = self._with_momentum(p, update, momentum)
-                storage.move(p, update, group, self, policy)
+            storage = self._storage_of(group)
+            moving = [p for p in group["params"] if p in gradient_of]
+            updates = [gradient_of[p] for p in moving]
+            if group["weight_decay"] and moving:
+                updates = list(torch._foreach_add(updates, [p.data for p in moving], alpha=group["weight_decay"]))
+            if group["momentum"] and moving:
+                updates = self._with_momentum(moving, updates, group["momentum"])
+            for p, update in zip(moving, updates, strict=True):
+                storage.move(p, update, group, self, policy, looks)
                 if storage.coded:
                     self._versions[p] = p._version
         self.steps += 1
 
-    def _with_momentum(self, p: nn.Parameter, update: Tensor, momentum: float) -> Tensor:
-        state = self.state[p]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = update.clone(memory_format=torch.preserve_format)
-        else:
-            state["momentum_buffer"].mul_(momentum).add_(update)
-        buffer: Tensor = state["momentum_buffer"]
-        return buffer
+    def _with_momentum(self, moving: list[nn.Parameter], updates: list[Tensor], momentum: float) -> list[Tensor]:
+        states = [self.state[p] for p in moving]
+        for p, state in zip(moving, states, strict=True):
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        buffers = [state["momentum_buffer"] for state in states]
+        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_add_(buffers, updates)
+        return buffers
 
     def _skip(self, buffers: list[tuple[Tensor, Tensor]]) -> None:
         self._network.restore(buffers)

@@ -78,7 +78,7 @@ def gradients_of(closure: Closure, parameters: Iterable[Tensor], where: str) -> 
     with torch.enable_grad():
         loss = closure()
     try:
-        value = float(loss)
+        value = float(loss.detach() if isinstance(loss, Tensor) else loss)
     except (TypeError, ValueError, RuntimeError):
         kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(f"{where}: the closure returned {kind}; it must return the loss, one number") from None

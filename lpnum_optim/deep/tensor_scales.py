@@ -113,7 +113,7 @@ class CenteredScale(_Watched):
     def begin(self, largest: float, lr: float, run_steps: int, inertia: float) -> float:
         """End of the grid for an epoch that starts at a gradient of this magnitude."""
         rule = self.rule
-        if self.lr == 0.0:
+        if rule.learning:
             rule.reach = lr * run_steps * inertia * rule.SEGMENTS
         elif lr > 0.0:
             rule.ratio *= lr / self.lr
@@ -124,7 +124,8 @@ class CenteredScale(_Watched):
 
     def finish(self) -> None:
         """Learn from the epoch that ends."""
-        self.rule.finish(0.0)
+        if self.lr > 0.0:
+            self.rule.finish(0.0)
 
     def state(self) -> dict[str, Any]:
         """What has been learned, and of the epoch under way."""

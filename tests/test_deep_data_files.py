@@ -148,6 +148,14 @@ def test_a_damaged_cifar_file_is_named(name: str, spoil: Callable[[Path], None],
     assert f"{name}'" in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "split"), [("meta", "train"), ("train", "train"), ("test", "test")])
+def test_a_missing_file_of_cifar100_is_named(name: str, split: str, tmp_path: Path) -> None:
+    folder = files.cifar100(tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"no file '.*cifar-100-python.{name}' \(.*; unpack the data set's"):
+        deep.load_images(tmp_path, split)
+
+
 def test_no_cut_and_no_changed_byte_crashes(tmp_path: Path, seed: int) -> None:
     # Every cut is an error. A changed byte may be a pixel's, a label's or a name's: the set stays well formed.
     folder = files.cifar10(tmp_path, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,13 @@ def test_a_palette_with_transparency_keeps_its_colors(tmp_path: Path) -> None:
     image.save(tmp_path / "a/0.png", transparency=bytes(range(256)))
     (got,) = deep.load_images(tmp_path).images.read([0])
     assert np.array_equal(got.permute(1, 2, 0).numpy(), np.asarray(image.convert("RGB")))
+
+
+def test_without_pillow_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, {"a": 1})
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(ImportError, match=r"lpnum\[torch\]"):
+        deep.load_images(tmp_path)
 
 
 def test_files_that_are_no_images_are_not_looked_for(tmp_path: Path) -> None:

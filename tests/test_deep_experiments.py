@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from lpnum_optim.deep import cli_commands, experiment_runs  # noqa: E402
+from lpnum_optim.deep import cli_commands, cli_report, experiment_runs  # noqa: E402
 from lpnum_optim.deep.cli import INTERRUPTED, main  # noqa: E402
 from lpnum_optim.deep.experiment_methods import Hyperparameters, MethodTrainer  # noqa: E402
 from lpnum_optim.deep.experiment_plans import PlanTrainer, planned  # noqa: E402
@@ -48,6 +50,17 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _pictures_where_they_are_meant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture takes longer than these networks."""
+    if "picture" not in request.node.name:
+
+        def without(*ignored: Any) -> None:
+            raise ImportError("no matplotlib in this test")
+
+        monkeypatch.setattr(cli_report, "plot_curves", without)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +139,7 @@ def test_resnet14_trains_all_five_methods_and_writes_csv_picture_and_table(
     assert "| halp fixed8 | 1 | 2 |" in printed
 
 
-def test_plan_trains_under_every_kind_of_plan(images: Path, tmp_path: Path) -> None:
+def test_plan_trains_under_every_kind_of_plan_and_draws_a_picture(images: Path, tmp_path: Path) -> None:
     plans = ["float32", "uniform16", "uniform8", "operator-based", "demote-0.5", "demote-0.5-no-promotion", "error-1"]
     options = ["--data-dir", str(images), "--epochs", "1", "--plans", *plans]
     assert main(["plan", *options, *SMALL_IMAGES, "--out", str(tmp_path)]) == 0
@@ -222,6 +235,7 @@ def test_finished_runs_are_not_repeated_and_more_epochs_continue_them(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "2") == 0
+    assert not (tmp_path / "results.png").exists()
     before = rows_of(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(MethodTrainer, "train", lambda *ignored: pytest.fail("trained again"))
@@ -270,6 +284,35 @@ def test_a_run_that_another_process_works_on_is_left_to_it(text: Path, tmp_path:
         assert {row["method"] for row in rows_of(tmp_path)} == {"svrg"}
     assert lstm(text, tmp_path, "--methods", "sgd", "svrg", "--epochs", "1") == 0
     assert {row["method"] for row in rows_of(tmp_path)} == {"sgd", "svrg"}
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_runs_and_give_the_rows_of_one(text: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    options = ["--epochs", "3", "--batch-size", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "lpnum_optim.deep",
+        "lstm",
+        "--text",
+        str(text),
+        "--lr",
+        "0.5",
+        *SMALL_TEXT,
+        *options,
+    ]
+    both = [
+        subprocess.Popen([*command, "--resume", "--out", str(tmp_path / "both")], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    lines = [process.communicate(timeout=300)[1].splitlines() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    trained = [[line.split(":")[0] for line in own if " epoch " in line] for own in lines]
+    assert len(set(trained[0] + trained[1])) == len(trained[0]) + len(trained[1]) == 15  # no epoch twice
+    assert lstm(text, tmp_path / "one", *options) == 0
+    assert main(["report", str(tmp_path / "both")]) == 0
+    assert rows_of(tmp_path / "both") == rows_of(tmp_path / "one")
 
 
 # ---- what is refused, and what goes wrong ----------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def _naming(place: Place, what: Any) -> Iterator[None]:
+def naming(place: Place, what: Any) -> Iterator[None]:
     """Errors about `what`, an array of rows, tell the chunk and the row."""
     try:
         yield
@@ -76,7 +76,7 @@ def _naming(place: Place, what: Any) -> Iterator[None]:
 
 def _first_bad_row(rows: Any) -> int | None:
     """First row that is not finite; a few rows at a time."""
-    if len(getattr(rows, "shape", ())) not in (1, 2):
+    if isinstance(rows, DataMatrix) or len(getattr(rows, "shape", ())) not in (1, 2):
         return None
     for start in range(0, rows.shape[0], 4096):
         part = rows[start : start + 4096]
@@ -104,17 +104,17 @@ class Loaded(NamedTuple):
 def load(place: Place, X: Any, y: Any, weights: Any, d: int, intercept: bool) -> Loaded:
     """Check a chunk."""
     n = place.stop - place.start
-    with _naming(place, X):
+    with naming(place, X):
         data = as_data_matrix(X, intercept)
         if data.shape != (n, d):
             raise ValueError(
                 f"X has shape {data.shape}, but its Dask array told {(n, d)}; give map_blocks or from_delayed the "
                 "shapes that the blocks really have"
             )
-    with _naming(place, y):
+    with naming(place, y):
         y = vector("FiniteSum", "y", y, n)
     if weights is not None:
-        with _naming(place, weights):
+        with naming(place, weights):
             weights = vector("FiniteSum", "sample_weight", weights, n)
             if (weights < 0).any():
                 first = int(np.argmax(weights < 0))

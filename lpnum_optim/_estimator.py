@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from lpnum.formats import FixedFormat
 
 from . import resume as resuming
 from ._checks import choice, finite, integer, real
-from ._features import NATIVE, fixed_format, products
+from ._features import NATIVE, fixed_format, is_dask, products
 from ._fitting import LinearFit, fit_linear
 from ._stopping import HeldOut
 from .checkpoint import Checkpoint
@@ -63,24 +64,41 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             fixed_format(self.data_format)
 
     def _check_data(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """X as ndarray, CSR matrix or LPArray, and y as a vector."""
-        if not isinstance(X, LPArray):
+        """X as ndarray, CSR matrix, LPArray or Dask array of row chunks, and y as a vector."""
+        if not (isinstance(X, LPArray) or is_dask(X)):
             return validate_data(self, _bytes_of_bools(X), y, y_numeric=self._numeric, **_ACCEPTED)
-        _check_low_precision(X)
+        self._check_rows(X)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        _, y = check_X_y(np.zeros((len(X), 1), np.int8), y, dtype=None, y_numeric=self._numeric, estimator=self)
+        y = np.asarray(y)  # of a Dask array: computed
+        _, y = check_X_y(np.zeros((X.shape[0], 1), np.int8), y, dtype=None, y_numeric=self._numeric, estimator=self)
         return validate_data(self, X, skip_check_array=True), y
 
-    def _products(self, X: Any) -> Vector:
-        """X @ coef.T + intercept, of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
+    def _check_rows(self, X: Any) -> None:
+        """What scikit-learn checks, for the kinds of data that it does not know."""
         if isinstance(X, LPArray):
             _check_low_precision(X)
+            return
+        from ._chunked_features import check_chunks
+
+        check_chunks(X)
+
+    def _of_margins(
+        self, X: Any, function: Callable[[Vector], Any], columns: int | None, dtype: Any = np.float64
+    ) -> Any:
+        """A function of the margins X @ coef.T + intercept, of shape (n_samples, n_outputs); lazy for chunks."""
+        check_is_fitted(self)
+        if isinstance(X, LPArray) or is_dask(X):
+            self._check_rows(X)
             validate_data(self, X, reset=False, skip_check_array=True)
         else:
             X = validate_data(self, _bytes_of_bools(X), reset=False, **_ACCEPTED)
-        return products(X, np.atleast_2d(self.coef_)) + self.intercept_
+        coef = np.atleast_2d(self.coef_)
+        if not is_dask(X):
+            return function(products(X, coef) + self.intercept_)
+        from ._chunked_features import of_margins
+
+        return of_margins(X, coef, self.intercept_, function, columns, dtype)
 
     def _check_weights(self, sample_weight: Any, n: int) -> Vector | None:
         """The sample weights as a new float64 vector, None for equal ones."""
@@ -113,6 +131,11 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
         seed = self._seed(checkpoint, resume)
         held_out = None
         if self.early_stopping:
+            if is_dask(X):
+                raise ValueError(
+                    f"{type(self).__name__}: early_stopping=True holds out single rows, which chunks of a Dask array "
+                    "do not give; keep some chunks apart, and stop by callbacks=EarlyStopping(monitor=...)"
+                )
             weights = np.ones(n) if weights is None else weights.copy()
             test = self._held_out(weights, strata, seed)
             held_out = HeldOut(X[test], y[test], weights[test], get_loss(loss), self.n_iter_no_change)

@@ -50,6 +50,11 @@ def is_sparse(X: Any) -> bool:
     return hasattr(X, "tocsr")
 
 
+def is_dask(X: Any) -> bool:
+    """Whether X is a collection of Dask."""
+    return type(X).__module__.partition(".")[0] in ("dask", "dask_expr")
+
+
 def prepare(X: Any, data_format: Any, *, center: bool, weights: Vector | None, ridge: float) -> Prepared:
     r"""Bring floating-point features to one size, which changes the steps and not the minimum.
 
@@ -73,20 +78,17 @@ def prepare(X: Any, data_format: Any, *, center: bool, weights: Vector | None, r
     ridge : float
         lambda / kappa.
     """
+    if is_dask(X):
+        from ._chunked_features import prepare_chunks
+
+        return prepare_chunks(X, data_format, center=center, weights=weights, ridge=ridge)
     if isinstance(X, LPArray) or X.dtype.kind != "f":
         return Prepared(X, None)
     fmt = None if data_format is None else fixed_format(data_format)
     if is_sparse(X):
-        return Prepared(_prepared_csr(X, fmt, weights, ridge), None)
-    if fmt is not None:
-        return _quantized(X, fmt, center, weights, ridge)
-    with np.errstate(over="ignore"):  # `_spread` speaks about it
-        mean, square = _moments(X, weights) if center else (np.zeros(X.shape[1]), _squares(X, weights))
-    spread = _spread(square, ridge)
-    rows = np.empty_like(X, order="C", subok=False)
-    for part in _blocks(X):
-        rows[part] = (X[part] - mean) / spread
-    return Prepared(DataMatrix(rows, 1.0, 1.0 / spread), mean if center else None)
+        X, center = canonical(X), False
+    found = scaling(statistics(X, weights, center, fmt), X.dtype, center, ridge, fmt, is_sparse(X))
+    return Prepared(scaled(X, found), found.shift)
 
 
 def fixed_format(data_format: Any) -> FixedFormat:
@@ -105,21 +107,114 @@ def fixed_format(data_format: Any) -> FixedFormat:
 SMALLEST_RANGE = 4.0
 
 
-def _quantized(X: NDArray[Any], fmt: FixedFormat, center: bool, weights: Vector | None, ridge: float) -> Prepared:
-    """X in fixed point with one scale per column; signed codes count from the mean, others from the minimum."""
-    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+class Statistics(NamedTuple):
+    """What the scaling of the columns depends on, of some of the rows.
+
+    weight : sum of the sample weights
+    mean : weighted mean of every column; 0 where it is not asked for
+    square : weighted mean square deviation from that; None where it is not asked for
+    low, high : least and largest value (sparse: largest magnitude alone); None where they are not asked for
+    """
+
+    weight: float
+    mean: Vector
+    square: Vector | None
+    low: Vector | None
+    high: Vector | None
+
+
+class Scaling(NamedTuple):
+    """How rows are stored: as ``(x - shift) / spread``, in fixed point if there is a format."""
+
+    shift: Vector | None
+    spread: Vector
+    fmt: FixedFormat | None
+
+
+def statistics(X: Any, weights: Vector | None, center: bool, fmt: FixedFormat | None) -> Statistics:
+    """Of these rows: for floats the moments, for fixed point the range, and the mean where codes count from it."""
+    n, d = X.shape
+    weight, zeros = float(n) if weights is None else float(weights.sum()), np.zeros(d)
+    if is_sparse(X):
+        return _statistics_of_csr(X, weights, weight, fmt)
+    with np.errstate(over="ignore"):  # `_spread` speaks about it
+        if fmt is None:
+            mean, square = _moments(X, weights) if center else (zeros, _squares(X, weights))
+            return Statistics(weight, mean, square, None, None)
+        low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+        mean = _moments(X, weights)[0] if center and fmt.signed else zeros
+        return Statistics(weight, mean, None, low, high)
+
+
+def _statistics_of_csr(X: Any, weights: Vector | None, weight: float, fmt: FixedFormat | None) -> Statistics:
+    d = X.shape[1]
+    if fmt is not None:
+        largest = np.zeros(d)
+        np.maximum.at(largest, X.indices, np.abs(X.data))
+        return Statistics(weight, np.zeros(d), None, None, largest)
+    with np.errstate(over="ignore"):
+        squares = np.square(X.data, dtype=np.float64)
+    if weights is not None:
+        squares *= np.repeat(weights, np.diff(X.indptr))
+    return Statistics(weight, np.zeros(d), np.bincount(X.indices, squares, minlength=d) / weight, None, None)
+
+
+def scaling(
+    found: Statistics, dtype: Any, center: bool, ridge: float, fmt: FixedFormat | None, sparse: bool
+) -> Scaling:  # fmt: skip
+    """How rows of these statistics are stored: see `prepare`."""
+    if fmt is None:
+        assert found.square is not None
+        return Scaling(found.mean if center else None, _spread(found.square, ridge), None)
+    high = found.high
+    assert high is not None
+    if sparse:
+        largest = np.maximum(high, SMALLEST_RANGE * np.sqrt(ridge))
+        return Scaling(None, np.where(largest > 0, largest, 1.0) / (fmt.code_max * fmt.unit), fmt)
+    low = found.low
+    assert low is not None
     if not fmt.signed and not center and low.min() < 0:
         raise ValueError(f"data_format = {fmt!r} holds no negative values; use a signed format or fit_intercept=True")
-    shift = np.zeros_like(low)
-    if center:
-        shift = _moments(X, weights)[0] if fmt.signed else low
+    # Signed codes count from the mean, others from the minimum.
+    shift = np.zeros_like(low) if not center else found.mean if fmt.signed else low
     reach = np.maximum(np.maximum(shift - low, high - shift), SMALLEST_RANGE * np.sqrt(ridge))
-    reach[reach <= 4 * np.finfo(X.dtype).eps * np.abs(shift)] = 1.0  # nothing but the rounding of a constant
-    scale = reach / (fmt.code_max * fmt.unit)
-    codes = np.empty(X.shape, fmt.storage)
+    reach[reach <= 4 * np.finfo(dtype).eps * np.abs(shift)] = 1.0  # nothing but the rounding of a constant
+    return Scaling(shift if center else None, reach / (fmt.code_max * fmt.unit), fmt)
+
+
+def scaled(X: Any, how: Scaling) -> DataMatrix | LPArray:
+    """The rows as they are stored, a copy."""
+    if is_sparse(X):
+        return _scaled_csr(X, how)
+    shift = 0.0 if how.shift is None else how.shift
+    if how.fmt is None:
+        rows = np.empty_like(X, order="C", subok=False)
+        for part in _blocks(X):
+            rows[part] = (X[part] - shift) / how.spread
+        return DataMatrix(rows, 1.0, 1.0 / how.spread)
+    codes = np.empty(X.shape, how.fmt.storage)
     for part in _blocks(X):
-        codes[part] = lpnum.encode((X[part] - shift) / scale, fmt)
-    return Prepared(LPArray(codes, fmt, scale[None]), shift if center else None)
+        codes[part] = lpnum.encode((X[part] - shift) / how.spread, how.fmt)
+    return LPArray(codes, how.fmt, how.spread[None])
+
+
+def canonical(X: Any) -> Any:
+    """X in compressed rows, each element stored at most once."""
+    X = X.tocsr()
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def _scaled_csr(X: Any, how: Scaling) -> DataMatrix:
+    """Zeros stay zeros."""
+    indices, indptr = X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
+    if how.fmt is None:
+        rows, step = (X.data / how.spread[indices]).astype(X.dtype, copy=False), 1.0
+    else:
+        rows, step = lpnum.encode(X.data / how.spread[indices], how.fmt), how.fmt.unit
+    return DataMatrix(rows, step, 1.0 / how.spread, n_features=X.shape[1], indices=indices, indptr=indptr)
 
 
 def _blocks(X: Any) -> Iterator[slice]:
@@ -163,31 +258,6 @@ def _spread(square: Vector, ridge: float) -> Vector:
         j = int(np.flatnonzero(~np.isfinite(spread))[0])
         raise ValueError(f"column {j} of X is so large that its square overflows; scale the data")
     return np.where(spread > 0, spread, 1.0)
-
-
-def _prepared_csr(X: Any, fmt: FixedFormat | None, weights: Vector | None, ridge: float) -> DataMatrix:
-    """A CSR matrix with one scale per column; zeros stay zeros."""
-    n, d = X.shape
-    X = X.tocsr()
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    indices, indptr = X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
-    if fmt is None:
-        with np.errstate(over="ignore"):
-            squares = np.square(X.data, dtype=np.float64)
-        if weights is not None:
-            squares *= np.repeat(weights, np.diff(indptr))
-        total = float(n) if weights is None else float(weights.sum())
-        spread = _spread(np.bincount(indices, squares, minlength=d) / total, ridge)
-        rows, step = (X.data / spread[indices]).astype(X.dtype, copy=False), 1.0
-    else:
-        largest = np.zeros(d)
-        np.maximum.at(largest, indices, np.abs(X.data))
-        largest = np.maximum(largest, SMALLEST_RANGE * np.sqrt(ridge))
-        spread = np.where(largest > 0, largest, 1.0) / (fmt.code_max * fmt.unit)
-        rows, step = lpnum.encode(X.data / spread[indices], fmt), fmt.unit
-    return DataMatrix(rows, step, 1.0 / spread, n_features=d, indices=indices, indptr=indptr)
 
 
 def products(X: Any, coef: Vector) -> Vector:

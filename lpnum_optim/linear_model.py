@@ -7,6 +7,7 @@ and coefficients compare directly. Needs scikit-learn: ``pip install "lpnum[opti
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ optional_import("sklearn", "optim", "lpnum_optim.linear_model")
 from sklearn.base import ClassifierMixin, RegressorMixin  # noqa: E402
 from sklearn.utils.class_weight import compute_class_weight  # noqa: E402
 from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
+from sklearn.utils.validation import check_is_fitted  # noqa: E402
 
 from ._estimator import LinearEstimator  # noqa: E402
+from ._predictions import as_it_is, first_column, log_probabilities, most_probable, probabilities  # noqa: E402
 from .checkpoint import Checkpoint  # noqa: E402
 
 Vector = NDArray[np.float64]
@@ -99,6 +102,9 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
     X may be a NumPy array, a DataFrame, a CSR matrix or array of SciPy, or an `lpnum.LPArray`. Codes of 8 bits
     (LPArrays and int8 or uint8 arrays) are neither dequantized for fitting nor for predicting.
 
+    X may also be a Dask array of chunks of whole rows of any of these. Then the steps are taken where the chunks are
+    (`lpnum_optim.distributed`), and predictions are Dask arrays; y and weights are computed, and held by the client.
+
     References
     ----------
     De Sa et al., "High-Accuracy Low-Precision Training", arXiv:1803.03383.
@@ -162,7 +168,7 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
 
         Parameters
         ----------
-        X : array, DataFrame, CSR matrix or LPArray of shape (n_samples, n_features)
+        X : array, DataFrame, CSR matrix, LPArray or Dask array of shape (n_samples, n_features)
         y : array of shape (n_samples,)
             Class labels: numbers or strings.
         sample_weight : array of shape (n_samples,), optional
@@ -205,27 +211,34 @@ class LPLogisticRegression(ClassifierMixin, LinearEstimator):  # type: ignore[mi
 
     def decision_function(self, X: Any) -> Vector:
         """Margins: of the second class, of shape (n_samples,), or of every class, of shape (n_samples, n_classes)."""
-        margins = self._products(X)
-        return margins[:, 0] if margins.shape[1] == 1 else margins
+        several = self._several_margins()
+        margins: Vector = self._of_margins(X, as_it_is if several else first_column, several)
+        return margins
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of every sample."""
-        margins = self.decision_function(X)
-        chosen = (margins > 0).astype(np.intp) if margins.ndim == 1 else margins.argmax(axis=1)
-        return self.classes_[chosen]
+        check_is_fitted(self)
+        chosen: NDArray[Any] = self._of_margins(X, partial(most_probable, self.classes_), None, self.classes_.dtype)
+        return chosen
 
     def predict_proba(self, X: Any) -> Vector:
         """Probabilities of the classes, of shape (n_samples, n_classes)."""
-        return np.exp(self.predict_log_proba(X))
+        check_is_fitted(self)
+        shares: Vector = self._of_margins(X, probabilities, len(self.classes_))
+        return shares
 
     def predict_log_proba(self, X: Any) -> Vector:
         """Logarithms of the probabilities, accurate where these are tiny."""
-        margins = self.decision_function(X)
-        if margins.ndim == 1:
-            return -np.logaddexp(0.0, np.stack([margins, -margins], axis=1))
-        return margins - _log_sum_exp(margins)[:, None]
+        check_is_fitted(self)
+        logarithms: Vector = self._of_margins(X, log_probabilities, len(self.classes_))
+        return logarithms
 
     # ---- what the base asks for ------------------------------------------------------------------------------------
+
+    def _several_margins(self) -> int | None:
+        """How many margins a sample has; None for one."""
+        check_is_fitted(self)
+        return None if len(self.coef_) == 1 else len(self.coef_)
 
     def _class_weights(self, y: NDArray[Any], labels: NDArray[np.intp], weights: Vector | None) -> Vector | None:
         """Sample weights times class weights; at least two classes, each with some weight, or an error."""
@@ -337,7 +350,7 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array, DataFrame, CSR matrix or LPArray of shape (n_samples, n_features)
+        X : array, DataFrame, CSR matrix, LPArray or Dask array of shape (n_samples, n_features)
         y : array of shape (n_samples,)
             Targets.
         sample_weight : array of shape (n_samples,), optional
@@ -364,7 +377,8 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Vector:
         """The predicted targets."""
-        return self._products(X)[:, 0]
+        predicted: Vector = self._of_margins(X, first_column, None)
+        return predicted
 
     # ---- what the base asks for ------------------------------------------------------------------------------------
 
@@ -373,8 +387,3 @@ class LPRidge(RegressorMixin, LinearEstimator):  # type: ignore[misc]
 
     def _set_model(self, coef: Vector, intercept: Vector) -> None:
         self.coef_, self.intercept_ = coef, float(intercept)
-
-
-def _log_sum_exp(margins: Vector) -> Vector:
-    largest = margins.max(axis=1)
-    return largest + np.log(np.exp(margins - largest[:, None]).sum(axis=1))

@@ -86,6 +86,24 @@ def test_rival_that_does_not_arrive_has_no_time_and_no_arrival_of_halp_keeps_no_
     assert promise.verdict == "missed"
 
 
+def test_fit_beyond_the_limit_is_told_from_one_that_made_no_progress() -> None:
+    task = accuracy_data.BUNDLED["breast-cancer"]()
+    rows = accuracy.measure(task, rounds=1, limit=0.0, only=["saga float64"], goals=(1e-12,))
+    assert [(row.solver, row.goal, row.iterations) for row in rows] == [
+        ("HALP-8", 1e-12, None), ("saga float64", 1e-12, None)
+    ]  # fmt: skip
+    assert all(row.spent > 0 and math.isnan(row.seconds) for row in rows)
+    assert sum("not in 0 s" in line for line in accuracy.table(task, rows)) == 2
+
+
+def test_softmax_is_compared_with_the_newton_method_that_makes_no_hessian() -> None:
+    binary = accuracy_data.BUNDLED["breast-cancer"]()
+    several = binary._replace(y=np.arange(len(binary.y)) % 3.0, loss="softmax")
+    for task, newton in ((several, "newton-cg"), (binary, "newton-cholesky")):
+        names = [solver.name for solver in accuracy_solvers.solvers(task)]
+        assert [name for name in names if "newton" in name] == [f"{newton} float32", f"{newton} float64"]
+
+
 def test_unknown_data_set_is_named_with_those_that_exist() -> None:
     with pytest.raises(SystemExit, match=r"no data set iris; there are digits"):
         list(accuracy_data.tasks(None, ["iris"]))

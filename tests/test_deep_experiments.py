@@ -330,6 +330,22 @@ def test_begun_runs_and_other_settings_are_refused(
     assert "batch_size = 4 there, 8 here" in capsys.readouterr().err
 
 
+def test_a_run_that_a_process_with_other_settings_has_begun_meanwhile_is_not_continued(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = experiment_runs.Runs.check
+
+    def check_then_other(self: experiment_runs.Runs, *, resume: bool) -> None:
+        check(self, resume=resume)
+        monkeypatch.setattr(experiment_runs.Runs, "check", check)
+        assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "1", "--measure-windows", "3") == 0
+
+    monkeypatch.setattr(experiment_runs.Runs, "check", check_then_other)
+    assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "2") == 1
+    assert "measured_windows = 3 there, 24 here" in capsys.readouterr().err
+    assert len(rows_of(tmp_path)) == 2
+
+
 def test_a_damaged_checkpoint_is_named(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lstm(text, tmp_path, "--methods", "sgd", "--epochs", "1") == 0
     file = tmp_path / "runs" / "sgd-float32-seed3.pt"

@@ -211,12 +211,7 @@ class Runs:
         for run, stored in self._stored():
             if stored is None:
                 continue
-            differing = differences(stored.settings, self.settings(run))
-            if differing:
-                raise ValueError(
-                    f"{self.folder} holds {run.name} with other settings: {'; '.join(differing)}. "
-                    "Use these, or another --out"
-                )
+            self._refuse_other_settings(run, stored)
             with self.files[run].claimed() as ours:
                 if ours:
                     self.files[run].write_log(stored)
@@ -225,6 +220,14 @@ class Runs:
         if begun and not resume:
             raise ValueError(
                 f"{self.folder} holds runs that have begun: {', '.join(begun)}; pass --resume, or another --out"
+            )
+
+    def _refuse_other_settings(self, run: Run, stored: Stored) -> None:
+        differing = differences(stored.settings, self.settings(run))
+        if differing:
+            raise ValueError(
+                f"{self.folder} holds {run.name} with other settings: {'; '.join(differing)}. "
+                "Use these, or another --out"
             )
 
     def work(self, deadline: Deadline) -> None:
@@ -262,8 +265,10 @@ class Runs:
     def _advance(self, run: Run, deadline: Deadline) -> None:
         """One epoch of a run that is ours."""
         stored = self.files[run].read()  # another process may have advanced it since
-        if stored is not None and not stored.goes_on(self.epochs):
-            return
+        if stored is not None:
+            self._refuse_other_settings(run, stored)  # nor need it have the same command line
+            if not stored.goes_on(self.epochs):
+                return
         torch.manual_seed(run.seed)
         trainer = self.make(run)
         try:

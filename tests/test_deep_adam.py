@@ -13,7 +13,10 @@ import lpnum
 
 torch = pytest.importorskip("torch")
 
+from adam_reference import first_moment, second_moment  # noqa: E402
+
 from lpnum_optim.deep import Adam8bit, AdamW8bit, state_bytes  # noqa: E402
+from lpnum_optim.deep.moments import in_memory_order  # noqa: E402
 
 STATE = ("exp_avg", "exp_avg_scale", "exp_avg_sq", "exp_avg_sq_scale")
 
@@ -222,6 +225,27 @@ def test_a_state_takes_at_most_2_2_bytes_for_a_parameter():
     net(torch.zeros(1, 2, dtype=torch.long)).sum().backward()
     optimizer.step()
     assert state_bytes(optimizer) / sum(p.numel() for p in net.parameters()) <= 2.07
+
+
+@pytest.mark.parametrize("shape", [(), (70,), (4, 3, 5, 5)])
+def test_moments_give_the_stored_values_whatever_the_layout(shape):
+    w = torch.nn.Parameter(
+        torch.zeros(shape).movedim(1, -1).contiguous().movedim(-1, 1) if len(shape) > 1 else torch.zeros(shape)
+    )
+    optimizer = Adam8bit([w])
+    assert [moment.shape for moment in optimizer.moments(w)] == [w.shape, w.shape]
+    assert not any(moment.any() for moment in optimizer.moments(w))
+    for k in range(30):
+        generator = torch.Generator().manual_seed(k)
+        w.grad = torch.randn(shape, generator=generator) * torch.logspace(-7, 3, w.numel()).reshape(shape)
+        optimizer.step()
+    m_codes, m_scales, v_codes, v_scales = (in_memory_order(optimizer.state[w][key]) for key in STATE)
+    v = second_moment(v_codes, v_scales)
+    for moment, wanted in zip(optimizer.moments(w), (first_moment(m_codes, m_scales, v), v), strict=True):
+        assert moment.stride() == w.stride()
+        assert (in_memory_order(moment) == wanted).all()
+    with pytest.raises(ValueError, match="not one of the optimizer's parameters"):
+        optimizer.moments(torch.zeros(3))
 
 
 def test_states_of_others_are_refused_and_nothing_changes():

@@ -9,21 +9,14 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from lpnum import _threads
 from lpnum_optim._moments import adam as _kernels
+from lpnum_optim.deep import moments
 
 __all__ = ["Adam8bit", "AdamW8bit", "state_bytes"]
 
 _LARGEST_GRADIENT = 2.0**63  # above, its square is beyond what the scales of the second moment hold
 _MAX_STEPS = 1 << 40  # random streams of a parameter
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_STATE = {
-    "exp_avg": torch.int8,
-    "exp_avg_scale": torch.uint8,
-    "exp_avg_sq": torch.uint8,
-    "exp_avg_sq_scale": torch.uint8,
-}
-_PART = 1 << 12  # cuts between threads lie at multiples of it
 
 
 class Adam8bit(Optimizer):
@@ -135,7 +128,7 @@ class Adam8bit(Optimizer):
         # Optimizer.load_state_dict makes every tensor of a state one of the parameter's dtype; all of these hold the
         # integers up to 256, so that nothing is lost.
         for values in self.state.values():
-            values.update({key: values[key].to(dtype) for key, dtype in _STATE.items() if key in values})
+            values.update({key: values[key].to(dtype) for key, dtype in moments.DTYPES.items() if key in values})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the state that `state_dict` gave; the next steps have the same bits as without the interruption.
@@ -187,7 +180,7 @@ class Adam8bit(Optimizer):
     def _step_of(self, p: torch.Tensor, numbers: dict[str, Any], ordinal: int) -> None:
         state = self.state[p]
         if not state:
-            state.update(_new_state(p))
+            state.update(moments.new_state(p))
         state["step"] += 1
         t, lr, beta1, beta2 = state["step"], numbers["lr"], numbers["beta1"], numbers["beta2"]
         decay = numbers["weight_decay"]
@@ -204,63 +197,21 @@ class Adam8bit(Optimizer):
             "seed": numbers["seed"],
             "stream": ordinal * _MAX_STEPS + t,
         }
-        codes = state["exp_avg"]
-        if p.dtype == torch.float64:
-            _step_of_double(p, state, given)
-        elif p.dtype == torch.float32 and p.stride() == codes.stride():
-            _run(p, _in_layout(p.grad, codes), state, given)
-        else:
-            single = _in_layout(p, codes)
-            _run(single, _in_layout(p.grad, codes), state, given)
-            p.copy_(single)
+        moments.step(p, state, given)
 
+    def moments(self, parameter: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first and the second moment of a parameter as stored, in float32; zeros before its first step.
 
-def _new_state(p: torch.Tensor) -> dict[str, Any]:
-    blocks = -(-p.numel() // _kernels.BLOCK)
-    shapes: dict[str, Any] = {"exp_avg_scale": (blocks,), "exp_avg_sq_scale": (blocks,)}
-    state: dict[str, Any] = {"step": 0}
-    for key, dtype in _STATE.items():
-        state[key] = torch.zeros(shapes[key], dtype=dtype) if key in shapes else torch.zeros_like(p, dtype=dtype)
-    return state
-
-
-def _in_layout(tensor: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    """The tensor in float32 with the strides of the codes: itself or a copy."""
-    if tensor.dtype == torch.float32 and tensor.stride() == codes.stride():
-        return tensor
-    return torch.empty_like(codes, dtype=torch.float32).copy_(tensor)
-
-
-def _in_memory_order(tensor: torch.Tensor) -> Any:
-    """NumPy's view of a tensor without gaps."""
-    return tensor.detach().as_strided((tensor.numel(),), (1,)).numpy()
-
-
-def _run(p: torch.Tensor, gradient: torch.Tensor, state: dict[str, Any], numbers: dict[str, Any]) -> None:
-    """The kernel on tensors of one layout, in parts where there are several threads."""
-    single = _in_memory_order(p), _in_memory_order(gradient)
-    codes = [_in_memory_order(state[key]) for key in _STATE]
-    cuts = _threads.ranges(p.numel(), p.numel(), _PART)
-    if len(cuts) == 1:
-        _kernels.step(*single, *codes, **numbers)
-        return
-
-    def part(start: int, stop: int) -> None:
-        first, last = start // _kernels.BLOCK, -(-stop // _kernels.BLOCK)
-        floats = (x[start:stop] for x in single)
-        ranges = ((start, stop), (first, last)) * 2
-        pieces = (x[a:b] for x, (a, b) in zip(codes, ranges, strict=True))
-        _kernels.step(*floats, *pieces, **numbers, block=first)
-
-    _threads.run(part, cuts)
-
-
-def _step_of_double(p: torch.Tensor, state: dict[str, Any], numbers: dict[str, Any]) -> None:
-    """The update is computed in float32, for a parameter that stays in float64."""
-    gradient = (numbers["sign"] * p.grad).add_(p, alpha=numbers["l2"])
-    update = torch.zeros_like(state["exp_avg"], dtype=torch.float32)
-    _run(update, _in_layout(gradient, update), state, numbers | {"sign": 1.0, "l2": 0.0})
-    p.mul_(numbers["keep"]).add_(update)
+        >>> w = torch.nn.Parameter(torch.zeros(3))
+        >>> optimizer = Adam8bit([w])
+        >>> w.grad = torch.tensor([1.0, 0.0, -2.0])
+        >>> optimizer.step()
+        >>> [[round(value, 4) for value in moment.tolist()] for moment in optimizer.moments(w)]
+        [[0.0996, 0.0, -0.2012], [0.001, 0.0, 0.0039]]
+        """
+        if not any(parameter is p for group in self.param_groups for p in group["params"]):
+            raise ValueError(f"{type(self).__name__}.moments: the tensor is not one of the optimizer's parameters")
+        return moments.values(self.state.get(parameter) or moments.new_state(parameter))
 
 
 def _numbers_of(group: dict[str, Any], where: str) -> dict[str, Any]:
@@ -298,7 +249,7 @@ def _is_usable(p: torch.Tensor, where: str) -> bool:
             "or torch.optim.SparseAdam"
         )
     if gradient.dtype == torch.float32 and gradient.is_contiguous():
-        return _kernels.largest_magnitude(_in_memory_order(gradient)) < _LARGEST_GRADIENT
+        return _kernels.largest_magnitude(moments.in_memory_order(gradient)) < _LARGEST_GRADIENT
     return bool((gradient.abs() < _LARGEST_GRADIENT).all())
 
 
@@ -311,13 +262,13 @@ def _check_state(state_dict: dict[str, Any], groups: list[dict[str, Any]], where
         state = state_dict["state"].get(k)
         if not state:
             continue
-        if not _STATE.keys() <= state.keys():
+        if not moments.DTYPES.keys() <= state.keys():
             raise ValueError(
                 f"{where}.load_state_dict: the state of parameter {k} has {sorted(state)}, not the codes of "
                 f"8-bit moments; it is another optimizer's"
             )
-        wanted = {key: tuple(value.shape) for key, value in _new_state(p).items() if key in _STATE}
-        got = {key: tuple(state[key].shape) for key in _STATE}
+        wanted = {key: tuple(value.shape) for key, value in moments.new_state(p).items() if key in moments.DTYPES}
+        got = {key: tuple(state[key].shape) for key in moments.DTYPES}
         if got != wanted:
             raise ValueError(f"{where}.load_state_dict: parameter {k} has a state of shapes {got}; expected {wanted}")
 

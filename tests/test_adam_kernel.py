@@ -16,7 +16,7 @@ from adam_reference import (
     reference_step,
     second_moment,
     zero_state,
-)  # fmt: skip
+)
 
 import lpnum
 from lpnum_optim._moments import adam as kernels

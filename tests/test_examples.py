@@ -17,6 +17,7 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "examples").glob("[a-z]*.py"))
 # A folder of pictures for the first; the smallest data for what takes turns with other solvers.
 OUT = {"format_pictures": "."}
 OPTIONS = {"time_to_accuracy": ["--data", "breast-cancer"]}
+NEEDS = {"format_pictures": "matplotlib", "adam_moments": "torch"}  # others: scikit-learn, for its data
 DRAWN = {"format_pictures": {"number_lines.png", "rounding_errors.png", "rounding_modes.png"}}
 LARGEST = 60_000  # bytes; also of what is tracked, in test_house.py
 
@@ -35,8 +36,7 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_example_draws_its_pictures(name: str, tmp_path: Path) -> None:
-    if name != "format_pictures":
-        pytest.importorskip("sklearn", reason="bundled data")
+    pytest.importorskip(NEEDS.get(name, "sklearn"))
     result = run(name, "--out", str(tmp_path / OUT.get(name, f"{name}.png")), *OPTIONS.get(name, []))
     assert result.returncode == 0, result.stderr
     written = {path.name: path for path in tmp_path.iterdir()}

@@ -43,8 +43,8 @@ def new_state(p: torch.Tensor) -> dict[str, Any]:
 
 
 def in_memory_order(tensor: torch.Tensor) -> Any:
-    """NumPy's view, of one dimension, of a tensor without gaps."""
-    return tensor.detach().as_strided((tensor.numel(),), (1,)).numpy()
+    """NumPy's view, of one dimension, of a tensor without gaps (in ``torch.no_grad`` if it takes part in autograd)."""
+    return tensor.as_strided((tensor.numel(),), (1,)).numpy()
 
 
 def _in_layout(tensor: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:

@@ -431,6 +431,25 @@ def test_closures_and_schedulers_work_as_with_torch():
     assert float(closure().detach()) < 1e-3
 
 
+def test_a_gradient_scaler_leaves_out_its_overflows_and_scales_back():
+    w = torch.nn.Parameter(torch.ones(40))
+    plain = torch.nn.Parameter(torch.ones(40))
+    optimizer, other = AdamW8bit([w], lr=0.1), AdamW8bit([plain], lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    for k in range(3):
+        w.grad = torch.linspace(0.5, 1, 40) * 2.0**10
+        if k == 1:
+            w.grad[3] = math.inf
+        scaler.scale(torch.zeros(()))
+        scaler.step(optimizer)
+        scaler.update(2.0**10)
+        if k != 1:
+            plain.grad = torch.linspace(0.5, 1, 40)
+            other.step()
+    assert optimizer.skipped == 0  # the scaler did not ask for that step
+    assert torch.equal(w, plain)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

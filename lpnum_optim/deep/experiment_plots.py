@@ -51,7 +51,9 @@ def plot_curves(found: Sequence[Curve], title: str = "") -> Any:
     handles, labels = axes.flat[0].get_legend_handles_labels()
     if title:
         figure.suptitle(title, fontsize=11)
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(5 if width == 2 else 6, len(labels)), frameon=False
+    )
     return figure
 
 

@@ -89,13 +89,13 @@ def curves(rows: Sequence[Row]) -> list[Curve]:
 
 
 def shown(values: Sequence[float], digits: int) -> str:
-    """Mean, and the range in brackets where there are several values.
+    """Mean, and the range in brackets where there is one.
 
-    >>> shown([0.5, 0.75], 3), shown([2.0], 1)
+    >>> shown([0.5, 0.75], 3), shown([2.0, 2.0], 1)
     ('0.625 (0.500 .. 0.750)', '2.0')
     """
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f} .. {max(values):.{digits}f})"
+    mean, low, high = (f"{f(values):.{digits}f}" for f in (statistics.fmean, min, max))
+    return mean if low == high else f"{mean} ({low} .. {high})"
 
 
 COLUMNS = (
@@ -117,6 +117,8 @@ def table(rows: Sequence[Row], title: str = "method") -> str:
     """Markdown: a row per method and format, after its last epoch; mean over the seeds and range."""
     found = curves(rows)
     columns = [c for c in COLUMNS if any(c[1] in row for row in rows)]
+    if all(row.get("train_loss_eval") == row.get("train_loss") for row in rows):  # no batch normalization, no dropout
+        columns = [c for c in columns if c[1] != "train_loss_eval"]
     lines = [
         " | ".join(["", title, "seeds", "epochs", *(c[0] for c in columns), ""]).strip(),
         "|---" * (3 + len(columns)) + "|",

@@ -142,7 +142,9 @@ def _pairs(closures: Any, where: str) -> Iterator[tuple[Closure, float]]:
 
 def all_finite(tensors: list[Tensor]) -> bool:
     """Whether no element is infinite or NaN."""
-    if not tensors:
-        return True
-    largest = torch._foreach_norm(tensors, math.inf)
-    return all(math.isfinite(x) for x in torch.stack([x.to(torch.float64).cpu() for x in largest]).tolist())
+    kinds: dict[Any, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.numel():
+            kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    # The largest magnitude overflows nowhere, and hands NaN on.
+    return all(bool(torch.stack(torch._foreach_norm(kind, math.inf)).isfinite().all()) for kind in kinds.values())

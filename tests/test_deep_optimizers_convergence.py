@@ -327,5 +327,11 @@ def test_a_state_of_another_optimizer_or_model_is_refused():
         one.load_state_dict(made(deep.SGD, (2, 3)).state_dict())
     with pytest.raises(ValueError, match="another library"):
         one.load_state_dict(made(torch.optim.SGD, (2, 3)).state_dict())
+    damaged = one.state_dict()
+    del damaged["lpnum"]["stream"]
+    before = copy.deepcopy(one.state_dict()["lpnum"])
+    with pytest.raises(ValueError, match=r"damaged.*stream"):
+        one.load_state_dict(damaged)
+    assert str(one.state_dict()["lpnum"]) == str(before)
     with pytest.raises(ValueError, match="another model"):
         one.load_state_dict(made(deep.LPSGD, (3, 2)).state_dict())

@@ -16,9 +16,9 @@ from lpnum.random import CounterRNG
 from .._checks import choice, integer
 from .codes import is_dense
 from .iterates import Floats, IterateStorage
-from .optimizer_options import checked_group, format_of
+from .optimizer_options import checked_group
 from .passes import Network
-from .tensor_scales import CenteredScale, FixedScale
+from .tensor_scales import restored_rule
 
 __all__ = ["Optimizer"]
 
@@ -193,29 +193,24 @@ class Optimizer(torch.optim.Optimizer):
         for k, state in state_dict["state"].items():
             if k < len(parameters):
                 _check_state(state, parameters[k], where)
+        try:  # all of it before anything changes
+            rng = CounterRNG(extra["seed"], extra["stream"])
+            counts = {name: extra[name] for name in ("skipped", "steps", "run_steps")}
+            rules = {parameters[k]: restored_rule(saved) for k, saved in extra["rules"].items()}
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"{where}: the part {EXTRA!r} of the state is damaged ({error!r})") from None
         super().load_state_dict(state_dict)
         # torch casts to the parameter's dtype, and shares what needs no cast.
         for k, state in state_dict["state"].items():
             self.state[parameters[k]] = {name: copy.deepcopy(value) for name, value in state.items()}
-        self._rng = CounterRNG(extra["seed"], extra["stream"])
-        self.skipped, self.steps, self.run_steps = extra["skipped"], extra["steps"], extra["run_steps"]
-        self.rules, self._versions = {}, {}
-        for k, saved in extra["rules"].items():
-            self.rules[parameters[k]] = rule = _rule_of(saved, self.param_groups, parameters[k])
-            rule.restore(saved)
+        self._rng, self.rules, self._versions = rng, rules, {}
+        self.skipped, self.steps, self.run_steps = counts["skipped"], counts["steps"], counts["run_steps"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **super().__getstate__()}
 
 
 _COMMON = ("lr", "momentum", "weight_decay")
-
-
-def _rule_of(saved: dict[str, Any], groups: list[dict[str, Any]], p: Tensor) -> Any:
-    if "learned" not in saved:
-        return FixedScale()
-    group = next(g for g in groups if any(q is p for q in g["params"]))
-    return CenteredScale(format_of(group).bits)
 
 
 def _check_parameter(p: Tensor, where: str) -> None:

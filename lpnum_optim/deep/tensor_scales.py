@@ -16,7 +16,7 @@ from ..grid_control import GridControl, Report
 from ..scale_rules import SMALLEST, Automatic
 from .iterate_codes import Ends
 
-__all__ = ["CenteredScale", "FixedScale"]
+__all__ = ["CenteredScale", "FixedScale", "restored_rule"]
 
 
 class _Gradient(NamedTuple):
@@ -89,7 +89,7 @@ class FixedScale(_Watched):
 class CenteredScale(_Watched):
     r"""`scale_rules.Automatic` for one tensor: the end of the grid is :math:`\rho |\tilde g|_\infty`.
 
-    Three things differ from the linear models.
+    Some things differ from the linear models.
 
     - How many steps follow is not known. The runs between which the grid may change have the length that the optimizer
       tells (`run_steps`), and the first range is what the gradient alone reaches in one of them.
@@ -101,6 +101,7 @@ class CenteredScale(_Watched):
 
     def __init__(self, bits: int) -> None:
         super().__init__()
+        self.bits = bits
         self.rule = Automatic(bits, 0.0, 0)
         self.rule.largest = 1  # ends of the grid, not distances of values
         self.lr = 0.0
@@ -130,7 +131,7 @@ class CenteredScale(_Watched):
     def state(self) -> dict[str, Any]:
         """What has been learned, and of the epoch under way."""
         learned = {name: float(getattr(self.rule, name)) for name in self.LEARNED}
-        return {**super().state(), "learned": learned, "lr": self.lr, "reach": self.rule.reach}
+        return {**super().state(), "learned": learned, "bits": self.bits, "lr": self.lr, "reach": self.rule.reach}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over what `state` gave."""
@@ -143,3 +144,10 @@ class CenteredScale(_Watched):
         self.rule.begun = saved["learned"]["begun"]
         self.control.learning, self.control.limit = learning, self.rule.bound / self.rule.begun
         super().restore(saved)
+
+
+def restored_rule(saved: dict[str, Any]) -> CenteredScale | FixedScale:
+    """The rule whose state was saved."""
+    rule = CenteredScale(saved["bits"]) if "learned" in saved else FixedScale()
+    rule.restore(saved)
+    return rule

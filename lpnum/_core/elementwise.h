@@ -123,6 +123,12 @@ typedef struct {
     void (*gemm)(const lpnum_product *product, void *workspace);
     size_t (*matvec_workspace)(const lpnum_matvec *product);
     int (*matvec)(const lpnum_matvec *product, void *workspace);
+    int (*round_floats_applies)(const lpnum_format *format, const lpnum_policy *policy);
+    void (*round_floats)(const void *source, void *values, void *codes, int is_bfloat16, size_t n,
+                         const lpnum_format *format, float threshold, const lpnum_policy *policy, int64_t beyond[2]);
+    int (*decode_floats_applies)(const lpnum_format *format);
+    void (*decode_floats)(const void *codes, void *values, int is_bfloat16, size_t n, const lpnum_format *format);
+    float (*largest_magnitude)(const void *values, int is_bfloat16, size_t n);
 } lpnum_kernels;
 
 /* The kernels of a level; level must not exceed lpnum_detect_level(). `vnni`: with AVX-VNNI at the avx2 level, if it is

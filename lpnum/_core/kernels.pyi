@@ -58,3 +58,19 @@ def float_pairs(
 def add_saturating(a: Any, b: Any, out: Any, sign: int) -> None: ...
 def first_nonfinite(values: Any) -> int | None: ...
 def largest_finite(values: Any) -> float: ...
+def round_floats(
+    source: int,
+    values: int,
+    codes: int,
+    is_bfloat16: bool,
+    n: int,
+    format: Format,
+    threshold: float,
+    rounding: int = 0,
+    random_bits: int = 16,
+    seed: int = 0,
+    stream: int = 0,
+    nan_code: int = 0,
+) -> tuple[int, int] | None: ...
+def decode_floats(codes: int, values: int, is_bfloat16: bool, n: int, format: Format) -> bool: ...
+def largest_magnitude(values: int, is_bfloat16: bool, n: int) -> float: ...

@@ -9,7 +9,7 @@ import os
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport strchr
 
 from lpnum._core.kernels_api cimport (lpnum_detect_avx_vnni, lpnum_detect_level, lpnum_elementwise, lpnum_events, lpnum_format, lpnum_kernels,
@@ -385,4 +385,43 @@ def largest_finite(object values):
         raise TypeError("float32 or float64 expected")
     with nogil:
         largest = kernels.largest_finite(a.view.buf, a.dtype, a.size)
+    return largest
+
+
+# What follows takes addresses, of memory that the caller knows to be whole and aligned: tensors of other libraries come
+# without the cost of a buffer, which small ones feel. bfloat16 stands for float32 where it is said so.
+
+def round_floats(uintptr_t source, uintptr_t values, uintptr_t codes, bint is_bfloat16, size_t n, Format format not None,
+                 float threshold, int rounding=0, int random_bits=16, uint64_t seed=0, uint64_t stream=0, int nan_code=0):
+    """Round n values onto a format's grid, to `values` (which may be `source`) and as codes; 0: not stored there.
+
+    Returns how many magnitudes are at least `threshold` or NaN, and how many are NaN; None, with nothing done, where
+    the format or the rounding is not served. See round_floats.h.
+    """
+    cdef lpnum_policy policy
+    cdef int64_t beyond[2]
+    set_policy(&policy, rounding, 0, random_bits, seed, stream, False)
+    if not kernels.round_floats_applies(&format.c, &policy):
+        return None
+    policy.nan_code = nan_code
+    with nogil:
+        kernels.round_floats(<const void *>source, <void *>values, <void *>codes, is_bfloat16, n, &format.c, threshold,
+                             &policy, beyond)
+    return beyond[0], beyond[1]
+
+
+def decode_floats(uintptr_t codes, uintptr_t values, bint is_bfloat16, size_t n, Format format not None):
+    """Values of n codes; False, with nothing done, where the format is not served."""
+    if not kernels.decode_floats_applies(&format.c):
+        return False
+    with nogil:
+        kernels.decode_floats(<const void *>codes, <void *>values, is_bfloat16, n, &format.c)
+    return True
+
+
+def largest_magnitude(uintptr_t values, bint is_bfloat16, size_t n):
+    """Largest magnitude of n values; NaN if one is."""
+    cdef double largest
+    with nogil:
+        largest = kernels.largest_magnitude(<const void *>values, is_bfloat16, n)
     return largest

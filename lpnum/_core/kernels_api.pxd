@@ -97,6 +97,12 @@ cdef extern from "elementwise.h" nogil:
         void (*gemm)(const lpnum_product *, void *) noexcept nogil
         size_t (*matvec_workspace)(const lpnum_matvec *) noexcept nogil
         int (*matvec)(const lpnum_matvec *, void *) noexcept nogil
+        bint (*round_floats_applies)(const lpnum_format *, const lpnum_policy *) noexcept nogil
+        void (*round_floats)(const void *, void *, void *, bint, size_t, const lpnum_format *, float,
+                             const lpnum_policy *, int64_t *) noexcept nogil
+        bint (*decode_floats_applies)(const lpnum_format *) noexcept nogil
+        void (*decode_floats)(const void *, void *, bint, size_t, const lpnum_format *) noexcept nogil
+        float (*largest_magnitude)(const void *, bint, size_t) noexcept nogil
     const lpnum_kernels *lpnum_kernels_of_level(int level, int vnni) noexcept nogil
     int lpnum_elementwise(const lpnum_kernels *kernels, int op, int n_in, const lpnum_operand *const *operands,
                           const lpnum_operand *out, int ndim, const ptrdiff_t *shape, const lpnum_policy *policy,

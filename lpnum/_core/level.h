@@ -17,6 +17,7 @@ static double code_counted(double y, double threshold, int rounding, const lpnum
 #include "lookup.h"
 #include "float_pairs.h"
 #include "elementwise_row.h"
+#include "round_floats.h"
 #include "reduce.h"
 #include "pack.h"
 #include "block.h"
@@ -49,6 +50,11 @@ const lpnum_kernels LEVEL_NAME(lpnum_kernels) = {
     .gemm = gemm,
     .matvec_workspace = matvec_workspace,
     .matvec = matvec,
+    .round_floats_applies = round_floats_applies,
+    .round_floats = round_floats,
+    .decode_floats_applies = decode_floats_applies,
+    .decode_floats = decode_floats,
+    .largest_magnitude = largest_magnitude,
 };
 void LEVEL_NAME(lpnum_init)(void);
 void LEVEL_NAME(lpnum_init)(void) { ars_init(); }

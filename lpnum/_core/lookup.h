@@ -26,17 +26,28 @@ static void map8(const uint8_t *restrict codes, const uint8_t *restrict table, u
     for (; i < n; i++) out[i] = table[codes[i]];
 }
 
-/* The four bytes of each float have a table each; two rounds of unpacking put them together, within 128-bit lanes, and
- * the lanes go to their places by storing them one by one. */
-static void map8_f32(const uint8_t *restrict codes, const float *restrict table, float *restrict out, size_t n) {
+/* The four bytes of each float have a table each. */
+typedef struct {
+    const float *values;
+    byte_table planes[4];
+} f32_table;
+
+static f32_table f32_table_of(const float *values) {
+    f32_table table = {.values = values};
     uint8_t planes[4][256];
-    byte_table t[4];
     for (int c = 0; c < 256; c++) {
         uint32_t bits;
-        memcpy(&bits, &table[c], 4);
+        memcpy(&bits, &values[c], 4);
         for (int k = 0; k < 4; k++) planes[k][c] = (uint8_t)(bits >> (8 * k));
     }
-    for (int k = 0; k < 4; k++) t[k] = byte_table_of(planes[k]);
+    for (int k = 0; k < 4; k++) table.planes[k] = byte_table_of(planes[k]);
+    return table;
+}
+
+/* Two rounds of unpacking put the bytes of the floats together, within 128-bit lanes, and the lanes go to their places by
+ * storing them one by one. */
+static void map8_f32_by(const uint8_t *restrict codes, const f32_table *restrict table, float *restrict out, size_t n) {
+    const byte_table *t = table->planes;
     /* lane l of the codes holds elements 16l .. 16l+15; after unpacking, register k holds elements 16l + 4k .. +3 */
     const __m512i low_pair = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high_pair = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     size_t i = 0;
@@ -56,7 +67,7 @@ static void map8_f32(const uint8_t *restrict codes, const float *restrict table,
         _mm512_storeu_ps(out + i + 32, _mm512_castsi512_ps(_mm512_shuffle_i64x2(a2, a3, 0x44)));
         _mm512_storeu_ps(out + i + 48, _mm512_castsi512_ps(_mm512_shuffle_i64x2(a2, a3, 0xEE)));
     }
-    for (; i < n; i++) out[i] = table[codes[i]];
+    for (; i < n; i++) out[i] = table->values[codes[i]];
 }
 
 #elif LPNUM_X86 && LPNUM_LEVEL == 1
@@ -88,11 +99,23 @@ static void map8(const uint8_t *restrict codes, const uint8_t *restrict table, u
 #endif
 
 #if !(LPNUM_X86 && LPNUM_LEVEL == 2)
+typedef struct {
+    const float *values;
+} f32_table;
+
+static f32_table f32_table_of(const float *values) { return (f32_table){values}; }
+
 /* A gather instruction is slower than the loads one by one. */
-static void map8_f32(const uint8_t *restrict codes, const float *restrict table, float *restrict out, size_t n) {
-    for (size_t i = 0; i < n; i++) out[i] = table[codes[i]];
+static void map8_f32_by(const uint8_t *restrict codes, const f32_table *restrict table, float *restrict out, size_t n) {
+    const float *restrict values = table->values;
+    for (size_t i = 0; i < n; i++) out[i] = values[codes[i]];
 }
 #endif
+
+static void map8_f32(const uint8_t *restrict codes, const float *restrict values, float *restrict out, size_t n) {
+    const f32_table table = f32_table_of(values);
+    map8_f32_by(codes, &table, out, n);
+}
 
 /* table[256 * a + b]; 64 KiB stay in the second-level cache. */
 static void map8_pairs(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict table,

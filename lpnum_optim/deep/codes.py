@@ -9,20 +9,35 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from lpnum import codec, formats
+from lpnum._core import kernels
 from lpnum.codec import COPY, Operand
 from lpnum.formats import FloatFormat, Format
+from lpnum.random import CounterRNG
+from lpnum.rounding import DEFAULT_RANDOM_BITS, ROUNDING_MODES, counting
 
-__all__ = ["code_dtype", "decode", "encode", "overflow_share", "overflow_threshold", "power_of_two_scale", "round_"]
+__all__ = [
+    "Rounded",
+    "code_dtype",
+    "decode",
+    "encode",
+    "overflow_share",
+    "overflow_threshold",
+    "power_of_two_scale",
+    "round_",
+    "round_into",
+]
 
 # float32 and float64 are read as they are, 16-bit floats as codes of their own.
 PLAIN = (torch.float32, torch.float64)
 SIXTEEN_BITS = {torch.bfloat16: formats.format("bfloat16"), torch.float16: formats.format("float16")}
+ONE_PASS_DTYPES = (torch.float32, torch.bfloat16)  # of `kernels.round_floats`
+ROUNDING_NUMBERS = {mode: number for number, mode in enumerate(ROUNDING_MODES)}
 CODE_DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.int8): torch.int8, np.dtype(np.int16): torch.int16,
                np.dtype(np.uint16): torch.int16}  # fmt: skip
 
@@ -67,6 +82,8 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 
 def is_dense(tensor: torch.Tensor) -> bool:
     """Whether the elements fill a block of memory, in whatever order of axes."""
+    if tensor.is_contiguous():
+        return True
     expected = 1
     for stride, size in sorted((s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n != 1):
         if stride != expected:
@@ -129,6 +146,11 @@ def encode(
     """
     if not is_dense(tensor):
         tensor = tensor.contiguous()
+    plan = _plan_of_one_pass(tensor, fmt, scale, nan) if nan is None else None
+    if plan is not None:
+        made = _rounded_in_one_pass(None, tensor, fmt, plan, rounding, rng, codes=True)
+        if made is not None and made.codes is not None:
+            return made.codes
     codes = torch.empty_like(tensor, dtype=code_dtype(fmt))
     policy = codec.make_policy(rounding, "clamp", rng)
     source, target = _operand(tensor, "encode"), _codes_operand(codes, fmt, scale)
@@ -158,14 +180,138 @@ def decode(
     """
     if out is None:
         out = torch.empty_like(codes, dtype=dtype)
+        if out.dtype in ONE_PASS_DTYPES and is_dense(codes) and _decoded_in_one_pass(codes, fmt, scale, out):
+            return out
     elif out.shape != codes.shape or out.stride() != codes.stride():
         raise ValueError(
             f"decode: out has shape {tuple(out.shape)} and strides {out.stride()}; "
             f"expected {tuple(codes.shape)} and {codes.stride()}"
         )
+    elif out.dtype in ONE_PASS_DTYPES and is_dense(codes) and _decoded_in_one_pass(codes, fmt, scale, out):
+        return out
     policy = codec.make_policy("nearest-even", "clamp", None)
     codec.run(COPY, _codes_operand(codes, fmt, scale), None, _operand(out, "decode"), policy, "decode")
     return out
+
+
+def _decoded_in_one_pass(codes: torch.Tensor, fmt: Format, scale: float, out: torch.Tensor) -> bool:
+    step, kernel = _grid(fmt, scale)
+    if not isinstance(fmt, FloatFormat) or step != 1.0:
+        return False
+    return kernels.decode_floats(codes.data_ptr(), out.data_ptr(), out.dtype is torch.bfloat16, codes.numel(), kernel)
+
+
+class Rounded(NamedTuple):
+    """What `round_into` saw: the codes, if asked for, and how many elements could not be kept.
+
+    Attributes
+    ----------
+    codes : torch.Tensor or None
+    beyond : int
+        Elements beyond the range or NaN, as `overflow_share` counts them.
+    nan : int
+        Elements that were NaN.
+    """
+
+    codes: torch.Tensor | None
+    beyond: int
+    nan: int
+
+
+@lru_cache(maxsize=1024)
+def _one_pass(fmt: Format, scale: float, nan: float | None) -> tuple[Any, float, int] | None:
+    """Kernel format, overflow threshold in float32 and code for NaN, where the kernels have one pass for it all."""
+    step, kernel = _grid(fmt, scale)
+    if not isinstance(fmt, FloatFormat) or step != 1.0:
+        return None
+    threshold = scale * overflow_threshold(fmt)
+    single = np.float32(threshold) if threshold < float(np.finfo(np.float32).max) else np.float32(np.inf)
+    if single < threshold:
+        single = np.nextafter(single, np.float32(np.inf))
+    nan_code = codec.nan_code_of(nan, scale, 0.0, fmt) if nan is not None else fmt.nan_code
+    return None if nan_code is None else (kernel, float(single), nan_code)
+
+
+def round_into(
+    out: torch.Tensor | None,
+    tensor: torch.Tensor,
+    fmt: Format,
+    *,
+    scale: float = 1.0,
+    rounding: str = "nearest-even",
+    rng: Any = None,
+    nan: float | None = None,
+    codes: bool = True,
+) -> Rounded:
+    """Round a tensor onto the grid of a format, into `out`, in one pass where the kernels have one.
+
+    Parameters
+    ----------
+    out : torch.Tensor or None
+        Of the same dtype, shape and strides; may be the tensor itself. None: only codes are made.
+    tensor : torch.Tensor
+        Dense: its elements fill a block of memory, in whatever order of axes.
+    fmt, scale, rounding, rng, nan
+        As for `encode`.
+    codes : bool
+        Whether the codes are wanted.
+
+    Raises
+    ------
+    ValueError
+        The tensor is not dense, or has a NaN that neither the format nor `nan` provides for.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.3, -5.1, 70000.0])
+    >>> round_into(x, x, formats.format("float8_e5m2"), codes=False)
+    Rounded(codes=None, beyond=1, nan=0)
+    >>> x.tolist()
+    [0.3125, -5.0, 57344.0]
+    """
+    if not is_dense(tensor):
+        raise ValueError("the tensor to be rounded has gaps or shares elements; pass tensor.contiguous()")
+    plan = _plan_of_one_pass(tensor, fmt, scale, nan)
+    if plan is not None:
+        rounded = _rounded_in_one_pass(out, tensor, fmt, plan, rounding, rng, codes)
+        if rounded is not None:
+            return rounded
+    beyond = round(overflow_share(tensor, fmt, scale) * tensor.numel())
+    nans = int(torch.isnan(tensor.detach()).sum()) if beyond else 0
+    made = encode(tensor, fmt, scale=scale, rounding=rounding, rng=rng, nan=nan)
+    if out is not None:
+        decode(made, fmt, scale=scale, out=out.detach())
+    return Rounded(made if codes else None, beyond, nans)
+
+
+def _plan_of_one_pass(
+    tensor: torch.Tensor, fmt: Format, scale: float, nan: float | None
+) -> tuple[Any, float, int] | None:
+    """What `_one_pass` says, for a tensor that it can take."""
+    if tensor.dtype not in ONE_PASS_DTYPES or not tensor.is_cpu or counting() is not None:
+        return None
+    return _one_pass(fmt, scale, nan)
+
+
+def _rounded_in_one_pass(
+    out: torch.Tensor | None, tensor: torch.Tensor, fmt: Format, plan: tuple[Any, float, int], rounding: str, rng: Any,
+    codes: bool,
+) -> Rounded | None:  # fmt: skip
+    """None, with nothing done, at SIMD levels without such a kernel."""
+    kernel, threshold, nan_code = plan
+    mode, seed, stream = ROUNDING_NUMBERS[rounding], 0, 0
+    if rounding == "stochastic":
+        if not kernels.simd_level():
+            return None  # before a stream is taken
+        policy = codec.make_policy(rounding, "clamp", rng)
+        source = policy.rng if policy.rng is not None else CounterRNG()
+        seed, stream = source.seed, source.next_stream()
+    made = torch.empty_like(tensor, dtype=code_dtype(fmt), requires_grad=False) if codes else None
+    counts = kernels.round_floats(
+        tensor.data_ptr(), 0 if out is None else out.data_ptr(), 0 if made is None else made.data_ptr(),
+        tensor.dtype is torch.bfloat16, tensor.numel(), kernel, threshold, mode, DEFAULT_RANDOM_BITS, seed, stream, nan_code,
+    )  # fmt: skip
+    return None if counts is None else Rounded(made, *counts)
 
 
 def round_(
@@ -179,22 +325,9 @@ def round_(
     >>> x
     tensor([ 0.3125, -5.0000])
     """
-    if not is_dense(tensor):
-        raise ValueError("round_: the tensor has gaps or shares elements; pass tensor.contiguous()")
-    codes = encode(tensor, fmt, scale=scale, rounding=rounding, rng=rng, nan=nan)
-    decode(codes, fmt, scale=scale, out=tensor.detach())
+    codes = round_into(tensor, tensor, fmt, scale=scale, rounding=rounding, rng=rng, nan=nan).codes
+    assert codes is not None
     return codes
-
-
-def may_overflow(codes: torch.Tensor, fmt: Format) -> bool:
-    """Whether a code lies at an end of the range, so that its value may have been beyond it. Reads codes only."""
-    if codes.numel() == 0:
-        return False
-    if isinstance(fmt, FloatFormat):
-        magnitude = torch.bitwise_and(codes, fmt.sign_mask - 1) if fmt.signed else codes
-        return int(magnitude.amax()) >= fmt.finite_max_code
-    low, high = torch.aminmax(codes)
-    return int(low) <= fmt.code_min or int(high) >= fmt.code_max
 
 
 @lru_cache(maxsize=1024)
@@ -234,8 +367,11 @@ def power_of_two_scale(tensor: torch.Tensor, fmt: Format) -> float:
     """
     if tensor.numel() == 0:
         return 1.0
-    low, high = torch.aminmax(tensor.detach())
-    largest = max(-float(low), float(high))
+    if tensor.dtype in ONE_PASS_DTYPES and tensor.is_cpu and is_dense(tensor):
+        largest = kernels.largest_magnitude(tensor.data_ptr(), tensor.dtype is torch.bfloat16, tensor.numel())
+    else:
+        low, high = torch.aminmax(tensor.detach())
+        largest = max(-float(low), float(high))
     if not 0.0 < largest < math.inf:
         return 1.0 if largest == 0.0 else largest
     return 2.0 ** math.ceil(math.log2(largest / fmt.max))

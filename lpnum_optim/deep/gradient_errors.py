@@ -18,7 +18,8 @@ from torch.nn import functional
 from .assignment import TrainingTensor
 from .candidates import OUTPUT_GRADIENT, PARAMETER_GRADIENT, Candidates
 from .loss_scaling import LossScale
-from .operators import Operator, tensors_in
+from .nested import tensors_in
+from .operators import Operator
 from .slots import Slot
 from .training import Training
 from .unchanged import unchanged

@@ -68,7 +68,7 @@ VIEWS = {
     "transpose", "t", "movedim", "moveaxis", "swapaxes", "swapdims", "contiguous", "clone", "to", "type_as",
     "float", "double", "half", "bfloat16", "expand", "expand_as", "narrow", "select", "__getitem__", "pixel_shuffle",
     "pixel_unshuffle", "channel_shuffle", "roll", "flip", "repeat", "identity", "pad", "broadcast_to", "unfold",
-    "T", "mT", "H", "mH",
+    "T", "mT", "H", "mH", "cpu",
 }  # fmt: skip
 
 # What leaves the path that is trained: nothing computed from the result alone is followed.
@@ -79,7 +79,7 @@ QUESTIONS = {
     "dim", "size", "numel", "nelement", "stride", "is_contiguous", "storage_offset", "data_ptr", "element_size",
     "get_device", "is_floating_point", "is_complex", "is_same_size", "backward", "item", "tolist", "__len__",
     "__bool__", "__float__", "__int__", "__contains__", "__format__", "__repr__", "__hash__", "register_hook",
-    "requires_grad_", "isnan", "isinf", "isfinite",
+    "requires_grad_", "isnan", "isinf", "isfinite", "numpy", "__array__", "equal", "allclose",
 }  # fmt: skip
 
 # One call for a whole network: its inner tensors are out of reach.

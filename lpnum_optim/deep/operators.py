@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from .nested import tensors_in
 from .operator_kinds import CUTS, KINDS, OPAQUE, OTHER, QUESTIONS, VIEW, VIEWS, Kind
 from .unchanged import unchanged
 
@@ -91,6 +92,11 @@ class Call:
     kwargs: dict[str, Any]
     parameters: list[tuple[Any, str]] = field(default_factory=list)  # where in args or kwargs, and the name
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors among the arguments."""
+        return tensors_in((self.args, self.kwargs))
+
     def run(self) -> Any:
         """The result of the function itself."""
         return self.function(*self.args, **self.kwargs)
@@ -140,10 +146,15 @@ class OperatorMode(TorchFunctionMode):
         Whose parameters are known by name.
     handler : callable(Call) -> result, optional
         Runs the call; by default nothing is changed.
+    viewed : callable(list of sources), optional
+        Told of the outputs of which something that is no operator has made a view or a copy.
     """
 
-    def __init__(self, module: nn.Module, handler: Handler | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, handler: Handler | None = None, viewed: Callable[[list[Source]], None] | None = None
+    ) -> None:
         super().__init__()
+        self.viewed = viewed
         self.handler = handler or Call.run
         self.names = {id(p): name for name, p in module.named_parameters()}
         self.path: list[str] = []
@@ -217,7 +228,10 @@ class OperatorMode(TorchFunctionMode):
         """Call without an operator; what comes out belongs to the operator that made the first known input."""
         result = func(*args, **kwargs)
         if known:
-            for tensor in tensors_in(result):
+            made = tensors_in(result)
+            if made and self.viewed is not None:
+                self.viewed(known)
+            for tensor in made:
                 if self.source(tensor) is None:
                     self._remember(tensor, known[0])
         return result
@@ -257,15 +271,6 @@ def _name(func: Any) -> str:
     name = resolve_name(func) or getattr(func, "__name__", str(func))
     attribute = name.removesuffix(".__get__")
     return attribute if attribute.rsplit(".", 1)[-1] in VIEWS else name
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in nested tuples, lists and dictionaries."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [tensor for item in value for tensor in tensors_in(item)] if isinstance(value, (tuple, list)) else []
 
 
 def refuse_compiled(module: nn.Module) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from lpnum import formats
@@ -28,16 +29,45 @@ __all__ = ["CodeStore", "SavedCodes", "compressed_activations"]
 
 
 @dataclass(eq=False)
-class SavedCodes:
-    """A saved tensor: codes, and what brings the values back."""
+class Demand:
+    """Whether anybody wants codes of a tensor that is made in every step."""
 
-    codes: torch.Tensor
+    wanted: bool = False
+    known: bool = False  # one step has shown it
+
+
+@dataclass(eq=False)
+class SavedCodes:
+    """A tensor on a grid: codes, and what brings the values back.
+
+    Attributes
+    ----------
+    codes : tensor or None
+        None as long as nobody has asked for them; they are made of the values then.
+    fmt, scale : format, float
+    dtype : torch.dtype
+        Of the values.
+    demand : Demand, optional
+        Told when the codes are wanted.
+    times_saved : int
+        How often autograd has saved the tensor.
+    """
+
+    codes: Tensor | None
     fmt: Format
     scale: float
     dtype: torch.dtype
+    demand: Demand | None = None
+    times_saved: int = 0
 
-    def values(self) -> torch.Tensor:
+    def write_to(self, out: Tensor) -> None:
+        """Decode into a tensor of the same shape and strides."""
+        assert self.codes is not None
+        decode(self.codes, self.fmt, scale=self.scale, out=out.detach())
+
+    def values(self) -> Tensor:
         """The decoded tensor."""
+        assert self.codes is not None
         return decode(self.codes, self.fmt, scale=self.scale, dtype=self.dtype)
 
 
@@ -45,10 +75,11 @@ class SavedCodes:
 class SavedIntegers:
     """A saved tensor of small integers (where a pooling found its maxima) in the narrowest type that holds them."""
 
-    narrow: torch.Tensor
+    narrow: Tensor
     dtype: torch.dtype
+    times_saved: int = 0
 
-    def values(self) -> torch.Tensor:
+    def values(self) -> Tensor:
         """The integers in their own type."""
         return self.narrow.to(self.dtype)
 
@@ -56,29 +87,27 @@ class SavedIntegers:
 Saved = SavedCodes | SavedIntegers
 
 
-def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+def _place(tensor: Tensor) -> tuple[Any, ...]:
     """What identifies the contents of a tensor as long as its storage lives."""
-    storage = tensor.untyped_storage()._cdata
-    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor._version
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor._version, tensor.dtype
 
 
 class CodeStore:
     """The codes made for tensors that are still alive, found by where a tensor lies in memory.
 
-    An entry is good while both the tensor's storage and its codes live; the store keeps neither alive. (The address of
-    a storage is not given to another one as long as a weak reference to it exists.)
+    An entry is good while both the tensor's storage and its codes live; the store keeps neither alive.
     """
 
     def __init__(self) -> None:
         self._entries: dict[tuple[Any, ...], tuple[StorageWeakRef, weakref.ref[Saved]]] = {}
         self._sweep_at = 64
 
-    def find(self, tensor: torch.Tensor) -> Saved | None:
+    def find(self, tensor: Tensor) -> Saved | None:
         """The codes of this very tensor, if it has some."""
         storage, saved = self._entries.get(_place(tensor), (None, None))
         return saved() if storage is not None and saved is not None and not storage.expired() else None
 
-    def add(self, tensor: torch.Tensor, saved: Saved) -> Saved:
+    def add(self, tensor: Tensor, saved: Saved) -> Saved:
         """Remember the codes of a tensor."""
         if len(self._entries) >= self._sweep_at:
             self._entries = {
@@ -88,8 +117,13 @@ class CodeStore:
         self._entries[_place(tensor)] = StorageWeakRef(tensor.untyped_storage()), weakref.ref(saved)
         return saved
 
+    def keep(self, tensor: Tensor, saved: SavedCodes) -> None:
+        """The same, and the codes live as long as the tensor, even if nothing saves them."""
+        self.add(tensor, saved)
+        tensor._lpnum_codes = saved  # type: ignore[attr-defined]
 
-def _belongs_to_a_parameter(tensor: torch.Tensor) -> bool:
+
+def _belongs_to_a_parameter(tensor: Tensor) -> bool:
     owner = tensor if tensor._base is None else tensor._base
     return owner.is_leaf and owner.requires_grad
 
@@ -97,33 +131,66 @@ def _belongs_to_a_parameter(tensor: torch.Tensor) -> bool:
 class SavedTensorHooks:
     """The two hooks of autograd: `pack` when a tensor is saved, `unpack` when the backward pass wants it.
 
-    `encoder` makes the codes of a floating-point tensor that the store does not know yet, or returns None to leave it.
+    A tensor that is wanted several times in a row (by the convolution that took it, then by the activation that made it)
+    is decoded once.
+
+    Parameters
+    ----------
+    encoder : callable(tensor) -> SavedCodes or None
+        Makes the codes of a floating-point tensor that the store does not know yet; None leaves it.
+    store : CodeStore
+    min_numel : int
+        Smaller tensors are kept as they are.
     """
 
-    def __init__(self, encoder: Callable[[torch.Tensor], SavedCodes | None], store: CodeStore, min_numel: int) -> None:
+    def __init__(self, encoder: Callable[[Tensor], SavedCodes | None], store: CodeStore, min_numel: int) -> None:
         self.encoder, self.store, self.min_numel = encoder, store, min_numel
+        self._decoded: tuple[Saved, Tensor] | None = None
+        self._uses_left = 0
 
-    def pack(self, tensor: torch.Tensor) -> Any:
+    def pack(self, tensor: Tensor) -> Any:
         """What is kept: codes, narrowed integers, or the tensor itself."""
-        if tensor.numel() < self.min_numel or tensor.device.type != "cpu" or _belongs_to_a_parameter(tensor):
+        if tensor.numel() < self.min_numel or not tensor.is_cpu or _belongs_to_a_parameter(tensor):
             return tensor
-        found = self.store.find(tensor)
-        if found is not None:
-            return found
-        made: Saved | None = None
-        if tensor.is_floating_point() and is_dense(tensor):
-            made = self.encoder(tensor.detach())
-        elif tensor.dtype == torch.int64:
-            made = _narrowed(tensor)
-        return tensor if made is None else self.store.add(tensor, made)
+        saved = self.store.find(tensor)
+        if saved is None:
+            if tensor.is_floating_point() and is_dense(tensor):
+                saved = self.encoder(tensor.detach())
+            elif tensor.dtype == torch.int64:
+                saved = _narrowed(tensor)
+            if saved is None:
+                return tensor
+            self.store.add(tensor, saved)
+        if isinstance(saved, SavedCodes) and saved.codes is None:
+            saved.codes = encode(tensor.detach(), saved.fmt, scale=saved.scale)  # exact: the values are on the grid
+        if isinstance(saved, SavedCodes) and saved.demand is not None:
+            saved.demand.wanted = True
+        saved.times_saved += 1
+        return saved
 
-    @staticmethod
-    def unpack(saved: Any) -> torch.Tensor:
+    def unpack(self, saved: Any) -> Tensor:
         """The tensor that the backward pass works with."""
-        return saved.values() if isinstance(saved, Saved) else saved
+        if not isinstance(saved, Saved):
+            return saved
+        if self._decoded is not None and self._decoded[0] is saved:
+            values = self._decoded[1]
+            self._uses_left -= 1
+            if self._uses_left <= 0:
+                self.forget()
+            return values
+        self.forget()
+        values = saved.values()
+        if saved.times_saved > 1 and torch._C._current_graph_task_id() != -1:  # a backward pass runs, and tells its end
+            self._decoded, self._uses_left = (saved, values), saved.times_saved - 1
+            torch.autograd.Variable._execution_engine.queue_callback(self.forget)
+        return values
+
+    def forget(self) -> None:
+        """Let go of the tensor that was decoded last."""
+        self._decoded = None
 
 
-def _narrowed(tensor: torch.Tensor) -> SavedIntegers | None:
+def _narrowed(tensor: Tensor) -> SavedIntegers | None:
     low, high = (int(v) for v in torch.aminmax(tensor))
     for dtype in (torch.int16, torch.int32):
         limits = torch.iinfo(dtype)
@@ -171,7 +238,7 @@ def compressed_activations(
     chosen = formats.format(fmt)
     source = None if rng is None else as_rng(rng)
 
-    def encoder(tensor: torch.Tensor) -> SavedCodes | None:
+    def encoder(tensor: Tensor) -> SavedCodes | None:
         if tensor.element_size() <= chosen.storage.itemsize:
             return None
         factor = power_of_two_scale(tensor, chosen) if scale is None else scale

@@ -11,7 +11,8 @@ from torch import Tensor
 from lpnum.formats import Format
 
 from .assignment import TrainingTensor
-from .codes import decode, encode, may_overflow, overflow_share, power_of_two_scale
+from .candidates import OUTPUT_GRADIENT, PARAMETER_GRADIENT
+from .codes import decode, encode, power_of_two_scale, round_into
 
 __all__ = ["Slot"]
 
@@ -35,7 +36,7 @@ class Slot:
     error : float
         Relative squared error of rounding to the low format, where it was measured in the step; NaN otherwise.
     lost : bool
-        Whether a value of the step was NaN, infinite or (unscaled) beyond the range.
+        Whether a value of the step was NaN, or that of a gradient infinite or (unscaled) beyond the range.
     """
 
     tensor: TrainingTensor
@@ -48,6 +49,9 @@ class Slot:
     overflow: float = field(default=0.0, init=False)
     error: float = field(default=math.nan, init=False)
     lost: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.is_gradient = self.tensor.kind in (OUTPUT_GRADIENT, PARAMETER_GRADIENT)
 
     @property
     def fmt(self) -> Format:
@@ -68,19 +72,31 @@ class Slot:
         """Forget the last step."""
         self.overflow, self.error, self.lost = 0.0, math.nan, False
 
-    def encoded(self, tensor: Tensor) -> tuple[Tensor, float]:
-        """Codes and scale of a tensor that takes this place."""
-        tensor = tensor.detach()
+    def round_into(self, out: Tensor | None, tensor: Tensor, *, codes: bool = True) -> tuple[Tensor | None, float]:
+        """Round a dense tensor that takes this place into `out` (if any, perhaps itself); its codes and its scale."""
+        fmt, scale = self.fmt, 1.0
         if self.scaled:
-            scale = power_of_two_scale(tensor, self.fmt)
-            self.lost = self.lost or not math.isfinite(scale)
-            scale = scale if math.isfinite(scale) else 1.0
-            return encode(tensor, self.fmt, scale=scale, rounding=self.rounding, nan=0.0), scale
-        codes = encode(tensor, self.fmt, rounding=self.rounding, nan=self.fmt.max)  # NaN looks like an overflow
-        if may_overflow(codes, self.fmt):
-            share = overflow_share(tensor, self.fmt)
-            self.overflow, self.lost = max(self.overflow, share), self.lost or share > 0.0
-        return codes, 1.0
+            scale = power_of_two_scale(tensor, fmt)
+            if not math.isfinite(scale):
+                self.lost, scale = self.lost or self.is_gradient, 1.0
+        # In a format without NaN it becomes the largest value; the step is lost anyway.
+        rounded = round_into(
+            out, tensor, fmt, scale=scale, rounding=self.rounding, nan=scale * fmt.max, codes=codes
+        )  # fmt: skip
+        if rounded.beyond:
+            if not self.scaled:
+                self.overflow = max(self.overflow, rounded.beyond / tensor.numel())
+            self.lost = self.lost or rounded.nan > 0 or (self.is_gradient and not self.scaled)
+        return rounded.codes, scale
+
+    @staticmethod
+    def round_together(flat: Tensor, members: list[tuple[Slot, Tensor]]) -> None:
+        """Round the values of several slots of one format, which lie one after the other, in place and in one pass."""
+        first = members[0][0]
+        rounded = round_into(flat, flat, first.fmt, rounding=first.rounding, nan=first.fmt.max, codes=False)
+        if rounded.beyond:
+            for slot, tensor in members:
+                slot.round_into(None, tensor, codes=False)  # which of them it was
 
     def measure(self, tensor: Tensor) -> None:
         """Error that the low format makes of these values, relative to their sum of squares."""

@@ -1,44 +1,43 @@
 """Training under a precision assignment: what `PrecisionPlan.apply` switches on.
 
-While the root module's forward pass runs, every operator's output is rounded in place to its format and a hook on it
-rounds the gradient that comes back; parameters are replaced by their rounded copies for the call. What autograd saves
-are the codes. The user's loop stays as it is: ``loss.backward(); optimizer.step()``.
+While the root module's forward pass runs, every operator's output is rounded in place to its format, and its gradient
+when it comes back; parameters are replaced by their rounded copies for the call. What autograd saves are the codes. The
+user's loop stays as it is: ``loss.backward(); optimizer.step()``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .assignment import OUTPUT, OUTPUT_GRADIENT, PARAMETER, PARAMETER_GRADIENT
-from .codes import decode, is_dense
+from .codes import is_dense
 from .loss_scaling import LossScale
-from .operators import INPUT, Call, Operator, OperatorMode, UntraceableError
+from .low_copies import LowCopies, all_finite
+from .nested import tensors_in, with_tensors
+from .operators import INPUT, Call, Operator, OperatorMode, Source, UntraceableError
+from .output_gradients import OutputGradients
 from .promotion import Promotion
 from .report import Report, ReportRow
-from .saved import CodeStore, SavedCodes, SavedTensorHooks
+from .rounded_outputs import RoundedOutputs
+from .saved import CodeStore, SavedTensorHooks
 from .slots import Slot
 from .step_statistics import StepStatistics, share_of_low
 
 __all__ = ["Training"]
 
-Key = tuple[str, tuple[int, int]]  # kind and source of a tensor
 
+class _LostStep(Exception):
+    """A gradient of a closure cannot be used."""
 
-class _LowCopy(torch.autograd.Function):
-    """A parameter's rounded copy; the gradient passes straight through."""
-
-    @staticmethod
-    def forward(ctx: Any, parameter: Tensor, values: Tensor) -> Tensor:
-        return values
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return gradients[0], None
+    def __init__(self, loss: Any, overflowed: bool) -> None:
+        super().__init__()
+        self.loss, self.overflowed = loss, overflowed
 
 
 class Training:
@@ -52,7 +51,8 @@ class Training:
     statistics : StepStatistics
         Average low ratio, largest overflows.
     steps, skipped : int
-        Steps of the optimizer, and how many of them were left out because a gradient overflowed.
+        Steps of the optimizer, and how many of them were left out because a gradient overflowed, or a value was
+        infinite or NaN.
     """
 
     def __init__(
@@ -71,15 +71,21 @@ class Training:
         self.promotion, self.loss_scale, self.name = promotion, loss_scale, name
         self.statistics = StepStatistics(slots)
         self.steps = self.skipped = 0
-        self._by_key: dict[Key, Slot] = {(slot.tensor.kind, slot.tensor.source): slot for slot in slots}
-        self._parameter_slots = {slot.tensor.name: slot for slot in slots if slot.tensor.kind == PARAMETER}
-        self._gradient_slots = {slot.tensor.name: slot for slot in slots if slot.tensor.kind == PARAMETER_GRADIENT}
-        self._store = CodeStore()
-        self._hooks = SavedTensorHooks(self._encode_saved, self._store, min_numel)
-        self._saving: Slot | None = None  # of the result that a call saves before it returns it
-        self._mode = OperatorMode(module, self._handle)
+        store = CodeStore()
+        parameters, gradients = (
+            {slot.tensor.name: slot for slot in slots if slot.tensor.kind == kind}
+            for kind in (PARAMETER, PARAMETER_GRADIENT)
+        )
+        self._copies = LowCopies(module, parameters, gradients, store, min_numel, lambda: 1.0 / self.loss_scale.scale)
+        self._outputs = RoundedOutputs(self._of_kind(OUTPUT), store)
+        self._gradients = OutputGradients(self._of_kind(OUTPUT_GRADIENT))
+        self._hooks = SavedTensorHooks(self._outputs.codes_of_result, store, min_numel)
+        self._mode = OperatorMode(module, self._handle, lambda sources: self._gradients.viewed.update(sources))
         self._forward: ExitStack | None = None
-        self._measuring = False
+        self._measuring = self._is_active = False
+
+    def _of_kind(self, kind: str) -> dict[Source, Slot]:
+        return {slot.tensor.source: slot for slot in self.slots if slot.tensor.kind == kind}
 
     # ---- switching on and off ----------------------------------------------------------------------------------------
 
@@ -94,153 +100,157 @@ class Training:
             ):
                 stack.callback(handle.remove)
             for name, parameter in self.module.named_parameters():
-                if parameter.requires_grad:
-                    stack.callback(parameter.register_hook(self._gradient_hook(name)).remove)
-            step = self.optimizer.step
-            self.optimizer.step = self._step(step)
-            stack.callback(lambda: self.optimizer.__dict__.pop("step", None))
+                if parameter.requires_grad and name not in self._copies:
+                    stack.callback(parameter.register_hook(self._without_scale).remove)
+            stack.enter_context(self._steps_checked())
             stack.callback(self._leave_forward)
+            stack.callback(self._hooks.forget)
             yield self
 
-    def _begin_forward(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    @contextmanager
+    def _steps_checked(self) -> Iterator[None]:
+        """In the place of the optimizer's `step`, which may be wrapped already (by a learning rate scheduler)."""
+        step, own = self.optimizer.step, self.optimizer.__dict__.get("step")
+        ours = wraps(step)(lambda *args, **kwargs: self._checked_step(step, *args, **kwargs))
+        self.optimizer.step = ours
+        self._is_active = True
+        try:
+            yield
+        finally:
+            self._is_active = False
+            if self.optimizer.step is not ours:
+                pass  # somebody has wrapped ours in the block: it only hands on from now on
+            elif own is None:
+                del self.optimizer.__dict__["step"]
+            else:
+                self.optimizer.step = own
+
+    def _begin_forward(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         self._leave_forward()
+        self._hooks.forget()
+        saving = torch.is_grad_enabled()
+        every = self.promotion.measure_every if self.promotion else 0
+        self._measuring = bool(every) and self.steps % every == 0 and saving
+        self._outputs.begin(saving=saving)
+        self._gradients.begin()
+        self._copies.make(self._measuring)
+        args, kwargs = with_tensors((args, kwargs), self._rounded_input)
+        self._mode.start((args, kwargs))
+        for position, tensor in enumerate(tensors_in((args, kwargs))):
+            self._gradients.made(tensor, (INPUT, position))
         self._forward = ExitStack()
-        if torch.is_grad_enabled():
+        if saving:
             hooks = torch.autograd.graph.saved_tensors_hooks(self._hooks.pack, self._hooks.unpack)
             self._forward.enter_context(hooks)
-        every = self.promotion.measure_every if self.promotion else 0
-        self._measuring = bool(every) and self.steps % every == 0 and torch.is_grad_enabled()
-        args = tuple(map(self._low_input, args))
-        kwargs = {name: self._low_input(value) for name, value in kwargs.items()}
         self._forward.enter_context(self._mode)
-        self._mode.start((args, kwargs))
         return args, kwargs
 
-    def _end_forward(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._leave_forward()
-        if output is not None and len(self._mode.operators) != len(self.operators):
-            raise UntraceableError(
-                f"the network ran {len(self._mode.operators)} operators, {len(self.operators)} when the plan was made; "
-                "a plan holds for one path through the network"
-            )
-        if isinstance(output, Tensor) and output.requires_grad and self.loss_scale.scale != 1.0:
-            output.register_hook(lambda gradient: gradient * self.loss_scale.scale)
+    def _rounded_input(self, tensor: Tensor) -> Tensor:
+        """A copy of a tensor that the network takes; the user's own stays as it is."""
+        if not tensor.is_floating_point():
+            return tensor
+        if self._measuring:
+            self._outputs.slots[INPUT, 0].measure(tensor)
+        copy = tensor.clone(memory_format=torch.preserve_format if is_dense(tensor) else torch.contiguous_format)
+        self._outputs.round_(copy, (INPUT, 0))
+        return copy
+
+    def _end_forward(self, module: nn.Module, args: Any, output: Any) -> Any:
+        if output is None:  # an exception
+            self._leave_forward()
+            return None
+        try:
+            if len(self._mode.operators) != len(self.operators):
+                raise UntraceableError(
+                    f"the network ran {len(self._mode.operators)} operators, {len(self.operators)} when the plan was "
+                    "made; a plan holds for one path through the network"
+                )
+            if torch.is_grad_enabled():
+                output = self._gradients.scaled(output, self._mode.source, lambda: self.loss_scale.scale)
+                self._gradients.end()
+            self._outputs.end()
+        finally:
+            self._leave_forward()
+        return output
 
     def _leave_forward(self) -> None:
         if self._forward is not None:
             forward, self._forward = self._forward, None
             forward.close()
+        self._copies.forget()
+        self._outputs.begin(saving=False)
+        self._gradients.begin()
 
     # ---- one operator ------------------------------------------------------------------------------------------------
 
     def _handle(self, call: Call) -> Any:
         """Run a call with rounded parameters and round what it returns."""
         call.expect(self.operators)
+        sources = [source for source in map(self._mode.source, call.tensors) if source is not None]
         for place, name in call.parameters:
-            call.replace(place, self._low_copy(call.argument(place), self._parameter_slots[name]))
-        self._saving = self._by_key[OUTPUT, (call.index, 0)] if call.kind.saves_result else None
-        try:
-            result = call.run()
-        finally:
-            self._saving = None
+            call.replace(place, self._copies[name])
+        self._gradients.taken(call, sources)
+        result = self._outputs.run(call, sources, self._gradients.viewed, self._measuring)
         for k, output in enumerate(call.outputs(result)):
-            self._round_output(output, (call.index, k))
+            self._gradients.made(output, (call.index, k))
         return result
-
-    def _encode_saved(self, tensor: Tensor) -> SavedCodes | None:
-        """Codes of what autograd saves and no operator made: results of the running call; others stay as they are."""
-        if self._saving is None:
-            return None
-        return self._rounded(tensor, self._saving)
-
-    def _rounded(self, tensor: Tensor, slot: Slot) -> SavedCodes:
-        codes, scale = slot.encoded(tensor)
-        return SavedCodes(codes, slot.fmt, scale, tensor.dtype)
-
-    def _low_copy(self, parameter: Tensor, slot: Slot) -> Tensor:
-        if self._measuring:
-            slot.measure(parameter)
-        saved = self._rounded(parameter.detach(), slot)
-        copy = saved.values()
-        if parameter.requires_grad and torch.is_grad_enabled():
-            copy = _LowCopy.apply(parameter, copy)
-        self._remember(copy, saved)
-        return copy
-
-    def _low_input(self, value: Any) -> Any:
-        """A rounded copy of an argument of the network: the batch itself is the caller's."""
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            return value
-        copy = self._low_copy(value, self._by_key[OUTPUT, (INPUT, 0)])
-        if copy.requires_grad:
-            copy.register_hook(self._round_gradient(self._by_key[OUTPUT_GRADIENT, (INPUT, 0)]))
-        return copy
-
-    def _round_output(self, output: Tensor, source: tuple[int, int]) -> None:
-        slot = self._by_key[OUTPUT, source]
-        if self._measuring:
-            slot.measure(output)
-        if is_dense(output):  # parts of a split are views of rounded values
-            found = self._store.find(output)
-            saved = found if isinstance(found, SavedCodes) else self._rounded(output, slot)
-            # Written behind autograd's back: to it, this is what the operator returned.
-            decode(saved.codes, saved.fmt, scale=saved.scale, out=output.detach())
-            self._remember(output, saved)
-        if output.requires_grad:
-            output.register_hook(self._round_gradient(self._by_key[OUTPUT_GRADIENT, source]))
-
-    def _remember(self, tensor: Tensor, saved: SavedCodes) -> None:
-        """The codes live as long as the tensor, or what autograd saves of it."""
-        self._store.add(tensor, saved)
-        tensor._lpnum_codes = saved
-
-    @staticmethod
-    def _round_gradient(slot: Slot) -> Any:
-        def hook(gradient: Tensor) -> Tensor:
-            codes, scale = slot.encoded(gradient)
-            return decode(codes, slot.fmt, scale=scale, dtype=gradient.dtype)
-
-        return hook
 
     # ---- one step ----------------------------------------------------------------------------------------------------
 
-    def _gradient_hook(self, name: str) -> Any:
-        slot = self._gradient_slots.get(name)
+    def _without_scale(self, gradient: Tensor) -> Tensor:
+        """Gradient of a parameter that no operator takes by itself."""
+        return gradient / self.loss_scale.scale if self.loss_scale.scale != 1.0 else gradient
 
-        def hook(gradient: Tensor) -> Tensor:
-            if slot is not None:
-                gradient = self._round_gradient(slot)(gradient)
-            return gradient / self.loss_scale.scale if self.loss_scale.scale != 1.0 else gradient
-
-        return hook
-
-    def _step(self, step: Any) -> Any:
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            self.steps += 1
-            lost = any(slot.lost for slot in self.slots if slot.tensor.kind in (OUTPUT_GRADIENT, PARAMETER_GRADIENT))
-            lost = lost or not self._finite_gradients()
-            result = None
-            if lost:
-                self.skipped += 1
-            else:
+    def _checked_step(self, step: Any, closure: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """The optimizer's step, if the gradients can be used; then what follows from what the step saw."""
+        if not self._is_active:
+            return step(*(() if closure is None else (closure,)), *args, **kwargs)
+        self.steps += 1
+        self._hooks.forget()
+        result = None
+        if closure is None:
+            overflowed, lost = self._losses()
+            if not lost:
                 result = step(*args, **kwargs)
-            self.loss_scale.after_step(lost)
-            self.statistics.after_step(lost)
-            if self.promotion is not None:
-                self.promotion.after_step(self.slots)
-            for slot in self.slots:
-                slot.begin_step()
-            return result
+        else:
+            result, overflowed, lost = self._step_with_closure(step, closure, args, kwargs)
+        self.skipped += lost
+        self.loss_scale.after_step(overflowed)
+        self.statistics.after_step(lost)
+        if self.promotion is not None:
+            self.promotion.after_step(self.slots)
+        for slot in self.slots:
+            slot.begin_step()
+        return result
 
-        return checked
-
-    def _finite_gradients(self) -> bool:
-        return all(
-            bool(torch.isfinite(p.grad).all())
-            for group in self.optimizer.param_groups
-            for p in group["params"]
-            if p.grad is not None
+    def _losses(self) -> tuple[bool, bool]:
+        """Whether a gradient overflowed, and whether the step is lost."""
+        overflowed = any(slot.lost for slot in self.slots if slot.is_gradient) or not all_finite(
+            parameter.grad for parameter in self._optimized() if parameter.grad is not None
         )
+        return overflowed, overflowed or any(slot.lost for slot in self.slots)
+
+    def _optimized(self) -> list[Tensor]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _step_with_closure(self, step: Any, closure: Any, args: Any, kwargs: Any) -> tuple[Any, bool, bool]:
+        """A step that computes its gradients itself is broken off by a lost one, and the weights are put back."""
+        before = [parameter.detach().clone() for parameter in self._optimized()]
+
+        def guarded() -> Any:
+            loss = closure()
+            overflowed, lost = self._losses()
+            if lost:
+                raise _LostStep(loss, overflowed)
+            return loss
+
+        try:
+            return step(guarded, *args, **kwargs), False, False
+        except _LostStep as end:
+            with torch.no_grad():
+                for parameter, values in zip(self._optimized(), before, strict=True):
+                    parameter.copy_(values)
+            return end.loss, end.overflowed, True
 
     # ---- to be continued ---------------------------------------------------------------------------------------------
 

@@ -309,7 +309,8 @@ def _rounded_in_one_pass(
     made = torch.empty_like(tensor, dtype=code_dtype(fmt), requires_grad=False) if codes else None
     counts = kernels.round_floats(
         tensor.data_ptr(), 0 if out is None else out.data_ptr(), 0 if made is None else made.data_ptr(),
-        tensor.dtype is torch.bfloat16, tensor.numel(), kernel, threshold, mode, DEFAULT_RANDOM_BITS, seed, stream, nan_code,
+        tensor.dtype is torch.bfloat16, tensor.numel(), kernel, threshold, mode, DEFAULT_RANDOM_BITS, seed, stream,
+        nan_code,
     )  # fmt: skip
     return None if counts is None else Rounded(made, *counts)
 

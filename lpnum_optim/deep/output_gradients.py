@@ -1,8 +1,8 @@
 """Gradients of operators' outputs are rounded on their way back, where they are not on the grid already.
 
-A hook on the autograd node that made an output rounds the sum of all gradients that reach it. Where that output went
-into one operator alone, whose backward pass hands on the elements of its own, rounded gradient (a ReLU, a sum), there
-is nothing to round: the hook is left out.
+A hook on an output rounds the sum of all gradients that reach it, before hooks of the user's see it. Where that output
+went into one operator alone, whose backward pass hands on the elements of its own, rounded gradient (a ReLU, a sum),
+there is nothing to round.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +33,21 @@ HANDS_ON = {
 JOINS = {"cat", "concat", "concatenate"}  # whose inputs have other shapes than the result
 
 
+@dataclass
+class _Made:
+    """An output, as long as somebody holds it, and its hook."""
+
+    reference: weakref.ref[Tensor]
+    node: Any
+    shape: torch.Size
+    hook: _GradientHook
+
+    def still_there(self) -> Tensor | None:
+        """The tensor, if it has not been overwritten by an operator in place."""
+        tensor = self.reference()
+        return tensor if tensor is not None and tensor.grad_fn is self.node else None
+
+
 class OutputGradients:
     """Hooks for the gradients of one forward pass's outputs, decided when the pass is over.
 
@@ -47,7 +63,7 @@ class OutputGradients:
 
     def begin(self) -> None:
         """A forward pass begins; what is left of one that failed is forgotten."""
-        self._made: dict[Source, tuple[weakref.ref[Tensor], Any, int, torch.Size]] = {}
+        self._made: dict[Source, _Made] = {}
         self._taken: dict[Source, list[Call]] = {}
         self.viewed: set[Source] = set()  # outputs of which there are views
 
@@ -59,15 +75,15 @@ class OutputGradients:
     def made(self, tensor: Tensor, source: Source) -> None:
         """An operator has returned this."""
         if tensor.requires_grad:
-            self._made[source] = weakref.ref(tensor), tensor.grad_fn, tensor.output_nr, tensor.shape
+            hook = _GradientHook(self._slot(source))
+            tensor.register_hook(hook)
+            self._made[source] = _Made(weakref.ref(tensor), tensor.grad_fn, tensor.shape, hook)
 
     def end(self) -> None:
         """The forward pass has ended: now it is known where every output went."""
-        for source, (reference, node, number, _) in self._made.items():
-            tensor = reference()
-            held = tensor is not None and tensor.grad_fn is node  # somebody may still do something with it
-            if held or not self._on_the_grid(source):
-                node.register_prehook(_rounds(self._slot(source), number))
+        for source, made in self._made.items():
+            held = made.still_there() is not None  # somebody may yet do something with it
+            made.hook.rounds = held or not self._on_the_grid(source)
         self.begin()
 
     def scaled(self, output: Any, source_of: Any, scale: Callable[[], float]) -> Any:
@@ -75,23 +91,26 @@ class OutputGradients:
         found = tensors_in(output)
         if not found:
             raise UntraceableError(
-                f"the network returns a {type(output).__name__}, in which no tensor is found; it has to be a tensor, or "
-                "tuples, lists or dictionaries of them"
+                f"the network returns a {type(output).__name__}, in which no tensor is found; it has to be a tensor, "
+                "or tuples, lists or dictionaries of them"
             )
-        hooked: set[tuple[Any, int]] = set()
+        seen: set[int] = set()
 
         def one(tensor: Tensor) -> Tensor:
-            if not tensor.requires_grad or tensor.grad_fn is None:
+            if not tensor.requires_grad or id(tensor) in seen:
                 return tensor
-            if source_of(tensor) in self._taken:  # gradients from inside reach it as well
+            source = source_of(tensor)
+            if source in self._taken or tensor.grad_fn is None:  # gradients from inside reach it as well
                 return _Scaled.apply(tensor, scale)
-            key = tensor.grad_fn, tensor.output_nr
-            if key not in hooked:
-                hooked.add(key)
-                tensor.grad_fn.register_prehook(_multiplies(scale, tensor.output_nr))
+            seen.add(id(tensor))
+            made = self._made.get(source)
+            if made is not None and made.still_there() is tensor:
+                made.hook.scale = scale
+            else:
+                tensor.register_hook(lambda gradient: gradient * scale())
             return tensor
 
-        if any(source_of(tensor) in self._taken for tensor in found):
+        if any(source_of(tensor) in self._taken or tensor.grad_fn is None for tensor in found):
             return with_tensors(output, one)
         for tensor in found:
             one(tensor)
@@ -108,7 +127,7 @@ class OutputGradients:
         if after not in self._made:
             return False
         slot, next_slot = self._slot(source), self.slots[after]
-        same_shape = calls[0].name in JOINS or self._made[source][3] == self._made[after][3]
+        same_shape = calls[0].name in JOINS or self._made[source].shape == self._made[after].shape
         return same_shape and (slot.fmt, slot.scaled, slot.rounding) == (
             next_slot.fmt, next_slot.scaled, next_slot.rounding,
         )  # fmt: skip
@@ -120,53 +139,62 @@ def _references(tensor: Tensor) -> tuple[int, int, int]:
     return tensor._use_count(), torch._C._storage_Use_Count(storage._cdata), sys.getrefcount(tensor)
 
 
+class _GradientHook:
+    """Rounds the gradient of an output, in place where nobody else holds it.
+
+    Attributes
+    ----------
+    slot : Slot
+    rounds : bool
+        Whether there is anything to round.
+    scale : callable() -> float, optional
+        What the gradient is multiplied by before, where it comes in from outside of the network.
+    """
+
+    __slots__ = "rounds", "scale", "slot"
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot, self.rounds = slot, True
+        self.scale: Callable[[], float] | None = None
+
+    def __call__(self, gradient: Tensor) -> Tensor | None:
+        if not self.rounds and self.scale is None:
+            return None
+        refuse_second_derivatives()
+        if self.scale is not None and (factor := self.scale()) != 1.0:
+            gradient = gradient * factor
+            out = gradient
+        elif _references(gradient) == _references_of_owned() and is_dense(gradient):
+            out = gradient
+        else:
+            gradient = gradient if is_dense(gradient) else gradient.contiguous()
+            out = torch.empty_like(gradient)
+        self.slot.round_into(out, gradient, codes=False)
+        return out
+
+
+class _Probe(_GradientHook):
+    """Sees what `_references` says in a hook of a gradient that nobody else holds."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self) -> None:
+        self.seen = (0, 0, 0)
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.seen = _references(gradient)
+
+
 @lru_cache(maxsize=1)
 def _references_of_owned() -> tuple[int, int, int]:
-    """What `_references` says in a hook of a gradient that nobody else holds."""
-    seen: list[tuple[int, int, int]] = []
-
-    def hook(gradients: Any) -> None:
-        gradient = gradients[0]
-        seen.append(_references(gradient))
-
+    """Counts that depend on torch's version, and so are measured."""
+    probe = _Probe()
     with torch.enable_grad():
         x = torch.ones(2, requires_grad=True)
         y = x * 1.0
-        y.grad_fn.register_prehook(hook)
+        y.register_hook(probe)
         torch.autograd.grad((y * 2.0).square().sum(), x)
-    return seen[0]
-
-
-def _rounds(slot: Slot, number: int) -> Any:
-    """A hook that rounds the gradient of output `number` of a node, in place where it belongs to the node alone."""
-    owned = _references_of_owned()
-
-    def hook(gradients: Any) -> Any:
-        gradient = gradients[number]
-        if gradient is None:
-            return None
-        refuse_second_derivatives()
-        if _references(gradient) == owned and is_dense(gradient):
-            slot.round_into(gradient, gradient, codes=False)
-            return None
-        source = gradient if is_dense(gradient) else gradient.contiguous()
-        rounded = torch.empty_like(source)
-        slot.round_into(rounded, source, codes=False)
-        return *gradients[:number], rounded, *gradients[number + 1 :]
-
-    return hook
-
-
-def _multiplies(scale: Callable[[], float], number: int) -> Any:
-    """A hook that scales the gradient of output `number` of a node."""
-
-    def hook(gradients: Any) -> Any:
-        gradient, factor = gradients[number], scale()
-        if gradient is None or factor == 1.0:
-            return None
-        return *gradients[:number], gradient * factor, *gradients[number + 1 :]
-
-    return hook
+    return probe.seen
 
 
 class _Scaled(torch.autograd.Function):

@@ -120,7 +120,7 @@ class CodeStore:
     def keep(self, tensor: Tensor, saved: SavedCodes) -> None:
         """The same, and the codes live as long as the tensor, even if nothing saves them."""
         self.add(tensor, saved)
-        tensor._lpnum_codes = saved  # type: ignore[attr-defined]
+        tensor._lpnum_codes = saved
 
 
 def _belongs_to_a_parameter(tensor: Tensor) -> bool:
@@ -131,8 +131,8 @@ def _belongs_to_a_parameter(tensor: Tensor) -> bool:
 class SavedTensorHooks:
     """The two hooks of autograd: `pack` when a tensor is saved, `unpack` when the backward pass wants it.
 
-    A tensor that is wanted several times in a row (by the convolution that took it, then by the activation that made it)
-    is decoded once.
+    A tensor that is wanted several times in a row (by the convolution that took it, then by the activation that made
+    it) is decoded once.
 
     Parameters
     ----------

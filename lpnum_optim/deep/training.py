@@ -32,7 +32,7 @@ from .step_statistics import StepStatistics, share_of_low
 __all__ = ["Training"]
 
 
-class _LostStep(Exception):
+class _LostStep(Exception):  # noqa: N818 - no error, but the end of a step
     """A gradient of a closure cannot be used."""
 
     def __init__(self, loss: Any, overflowed: bool) -> None:

@@ -182,3 +182,10 @@ def test_rules_have_names_and_anything_else_is_refused() -> None:
             assert isinstance(training.promotion, kind)
             assert {s.scaled for s in training.slots} == {scaled}
             assert training.loss_scale.scale == (1.0 if scaled else 65536.0)
+
+
+def test_evaluation_does_not_change_levels() -> None:
+    run = Run("overflow")
+    with torch.no_grad():
+        run.net(with_large(100, 50.0))
+    assert run.step(with_large(0)) == set()

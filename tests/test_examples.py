@@ -17,7 +17,8 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "examples").glob("[a-z]*.py"))
 # A folder of pictures for the first; the smallest data for what takes turns with other solvers.
 OUT = {"format_pictures": "."}
 OPTIONS = {"time_to_accuracy": ["--data", "breast-cancer"]}
-NEEDS = {"format_pictures": "matplotlib", "adam_moments": "torch"}  # others: scikit-learn, for its data
+# Others: scikit-learn, for its data.
+NEEDS = {"format_pictures": "matplotlib", "adam_moments": "torch", "precision_report": "torch"}
 DRAWN = {"format_pictures": {"number_lines.png", "rounding_errors.png", "rounding_modes.png"}}
 LARGEST = 60_000  # bytes; also of what is tracked, in test_house.py
 

@@ -12,6 +12,7 @@ from .closures import closures as closures
 from .images import ImageSet as ImageSet
 from .images import channel_statistics as channel_statistics
 from .images import load_images as load_images
+from .loss_scaling import LossScale as LossScale
 from .operators import UntraceableError as UntraceableError
 from .optimizers import HALP as HALP
 from .optimizers import LPSGD as LPSGD
@@ -21,6 +22,7 @@ from .optimizers import SVRG as SVRG
 from .plan import PrecisionPlan as PrecisionPlan
 from .promotion import ErrorPromotion as ErrorPromotion
 from .promotion import OverflowPromotion as OverflowPromotion
+from .report import Report as Report
 from .text import Text as Text
 from .text import load_text as load_text
 from .text import text_batches as text_batches

@@ -19,6 +19,7 @@ from .operators import Operator, refuse_compiled, trace
 from .promotion import ErrorPromotion, Promotion, promotion_rule
 from .report import Report, ReportRow
 from .slots import Slot
+from .step_statistics import only_training_counts
 from .training import Training
 
 __all__ = ["PrecisionPlan"]
@@ -77,7 +78,8 @@ class PrecisionPlan:
         self.candidates, self.name = candidates, name
 
     def __repr__(self) -> str:
-        return f"<PrecisionPlan {self.name}: {sum(self.low)} of {len(self.low)} tensors low, {self.low_ratio:.1%}>"
+        low = sum(low and self.candidates.saves(t.kind) > 0 for t, low in zip(self.tensors, self.low, strict=True))
+        return f"<PrecisionPlan {self.name}: {low} of {len(self.low)} tensors low, {self.low_ratio:.1%}>"
 
     # ---- making a plan -----------------------------------------------------------------------------------------------
 
@@ -136,11 +138,11 @@ class PrecisionPlan:
         >>> net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
         >>> for ratio in (0.1, 0.5, 0.9):
         ...     print(PrecisionPlan.demote(net, torch.zeros(32, 64), ratio))
-        <PrecisionPlan demote 0.1: 8 of 16 tensors low, 46.5%>
-        <PrecisionPlan demote 0.5: 14 of 16 tensors low, 73.9%>
-        <PrecisionPlan demote 0.9: 16 of 16 tensors low, 74.7%>
+        <PrecisionPlan demote 0.1: 6 of 16 tensors low, 46.5%>
+        <PrecisionPlan demote 0.5: 10 of 16 tensors low, 73.9%>
+        <PrecisionPlan demote 0.9: 12 of 16 tensors low, 74.7%>
         >>> PrecisionPlan.demote(net, torch.rand(32, 64), 0.1, order="error-per-byte")
-        <PrecisionPlan demote 0.1 by error-per-byte: 8 of 16 tensors low, 46.5%>
+        <PrecisionPlan demote 0.1 by error-per-byte: 6 of 16 tensors low, 46.5%>
         """
         candidates = Candidates.of(low, high, rounding)
         if not 0.0 <= ratio <= 1.0:
@@ -177,7 +179,7 @@ class PrecisionPlan:
         --------
         >>> net = nn.Linear(8, 4)
         >>> PrecisionPlan.uniform(net, torch.zeros(2, 8)), PrecisionPlan.uniform(net, torch.zeros(2, 8), "high")
-        (<PrecisionPlan uniform low: 8 of 8 tensors low, 70.0%>, <PrecisionPlan uniform high: 0 of 8 tensors low, 0.0%>)
+        (<PrecisionPlan uniform low: 6 of 8 tensors low, 70.0%>, <PrecisionPlan uniform high: 0 of 8 tensors low, 0.0%>)
         """
         if level not in ("low", "high"):
             raise ValueError(f"PrecisionPlan.uniform: level = {level!r}; expected 'low' or 'high'")
@@ -295,7 +297,7 @@ class PrecisionPlan:
         Raises
         ------
         ValueError
-            Another network than the plan's.
+            Another network than the plan's; an optimizer of another one; a model that trains under a plan already.
         UntraceableError
             From the forward pass, when it leaves the path that was traced. The step has not changed the weights then.
 
@@ -307,7 +309,7 @@ class PrecisionPlan:
         rule = promotion_rule(promotion)
         if scaled is None:
             scaled = isinstance(rule, ErrorPromotion)
-        self._check_model(model)
+        self._check(model, optimizer)
         if not scaled:
             self._warn_of_narrow_ranges()
         if loss_scale is None:
@@ -319,11 +321,16 @@ class PrecisionPlan:
         training = Training(
             model, optimizer, self.operators, slots, promotion=rule, loss_scale=loss_scale, name=self.name
         )
-        with training.active():
+        with training.active(), only_training_counts(model, slots):
             yield training
 
-    def _check_model(self, model: nn.Module) -> None:
+    def _check(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         refuse_compiled(model)
+        if any(isinstance(getattr(hook, "__self__", None), Training) for hook in model._forward_pre_hooks.values()):
+            raise ValueError("PrecisionPlan.apply: the model trains under a plan already; leave that block first")
+        own = {id(parameter) for parameter in model.parameters()}
+        if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+            raise ValueError("PrecisionPlan.apply: the optimizer has no parameter of the model")
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         for tensor in self.tensors:
             if tensor.kind == PARAMETER and sizes.get(tensor.name) != tensor.size:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import torch
+from torch import nn
 
 from .slots import Slot
 
-__all__ = ["StepStatistics", "share_of_low"]
+__all__ = ["StepStatistics", "only_training_counts", "share_of_low"]
 
 # So many steps left out one after the other are no search for a loss scale any more: 65536 is halved to 2**-24 in 40.
 GIVE_UP_AFTER = 50
@@ -20,6 +24,27 @@ def share_of_low(slots: Sequence[Slot]) -> float:
     total = sum(slot.tensor.size for slot in slots)
     narrow = sum(slot.tensor.size for slot in slots if slot.is_low and slot.low.bits < slot.high.bits)
     return narrow / total if total else 0.0
+
+
+@contextmanager
+def only_training_counts(module: nn.Module, slots: Sequence[Slot]) -> Iterator[None]:
+    """Forget what slots see in passes without gradients: evaluation changes no level and is in no statistics."""
+    before: list[tuple[float, float, bool]] = []
+
+    def begin(module: nn.Module, args: Any) -> None:
+        before[:] = [] if torch.is_grad_enabled() else [(slot.overflow, slot.error, slot.lost) for slot in slots]
+
+    def end(module: nn.Module, args: Any, output: Any) -> None:
+        for slot, seen in zip(slots, before, strict=False):
+            slot.overflow, slot.error, slot.lost = seen
+        before.clear()
+
+    handles = module.register_forward_pre_hook(begin, prepend=True), module.register_forward_hook(end, always_call=True)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class StepStatistics:

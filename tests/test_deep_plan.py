@@ -194,10 +194,14 @@ def test_operators_compute_with_rounded_parameters_and_inputs_but_the_masters_st
     assert torch.equal(x, given)
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_leaving_the_block_takes_everything_off_also_after_an_exception(network: nn.Module, fails: bool) -> None:
+@pytest.mark.parametrize(("fails", "scheduled"), [(False, False), (True, False), (False, True)])
+def test_leaving_the_block_takes_everything_off_also_after_an_exception(
+    network: nn.Module, fails: bool, scheduled: bool
+) -> None:
     x, y = batch()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    if scheduled:
+        torch.optim.lr_scheduler.StepLR(optimizer, 5)
 
     def state() -> tuple:
         hooks = [
@@ -480,13 +484,17 @@ def accuracy(make_plan: Callable | None, promotion: str | None = None) -> float:
 @pytest.mark.parametrize(
     ("make_plan", "promotion"),
     [
-        (lambda net, x: PrecisionPlan.demote(net, x, 0.9), "overflow"),
-        (lambda net, x: PrecisionPlan.demote(net, x, 0.7, order="error-per-byte"), "overflow"),
-        (lambda net, x: PrecisionPlan.uniform(net, x, **OCP), "error"),
-        (PrecisionPlan.operator_based, None),
+        pytest.param(lambda net, x: PrecisionPlan.demote(net, x, 0.9), "overflow", id="demote-size"),
+        pytest.param(
+            lambda net, x: PrecisionPlan.demote(net, x, 0.7, order="error-per-byte"), "overflow", id="demote-error",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda net, x: PrecisionPlan.uniform(net, x, **OCP), "error", id="uniform-ocp-scaled", marks=pytest.mark.slow
+        ),
+        pytest.param(PrecisionPlan.operator_based, None, id="operator-based", marks=pytest.mark.slow),
     ],
-    ids=["demote-size", "demote-error", "uniform-ocp-scaled", "operator-based"],
-)
+)  # fmt: skip
 def test_digits_are_learned_under_a_plan_as_in_float32(make_plan: Callable, promotion: str | None) -> None:
     exact = accuracy(None)
     assert exact > 0.95

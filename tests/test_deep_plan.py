@@ -490,7 +490,8 @@ def accuracy(make_plan: Callable | None, promotion: str | None = None) -> float:
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            lambda net, x: PrecisionPlan.uniform(net, x, **OCP), "error", id="uniform-ocp-scaled", marks=pytest.mark.slow
+            lambda net, x: PrecisionPlan.uniform(net, x, **OCP), "error", id="uniform-ocp-scaled",
+            marks=pytest.mark.slow,
         ),
         pytest.param(PrecisionPlan.operator_based, None, id="operator-based", marks=pytest.mark.slow),
     ],

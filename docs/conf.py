@@ -23,11 +23,11 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
 
-def _skip_what_scikit_learn_documents(app, what, name, obj, skip, options):
-    """What estimators inherit refers to pages that are not here."""
-    return True if (getattr(obj, "__module__", None) or "").startswith("sklearn.") else None
+def _skip_what_others_document(app, what, name, obj, skip, options):
+    """What estimators and torch's optimizers inherit is told by those libraries, and refers to pages that are not here."""
+    return True if (getattr(obj, "__module__", None) or "").startswith(("sklearn.", "torch.")) else None
 
 
 def setup(app):
     """Called by Sphinx."""
-    app.connect("autodoc-skip-member", _skip_what_scikit_learn_documents)
+    app.connect("autodoc-skip-member", _skip_what_others_document)

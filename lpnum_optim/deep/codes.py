@@ -226,7 +226,7 @@ def _one_pass(fmt: Format, scale: float, nan: float | None) -> tuple[Any, float,
         return None
     threshold = scale * overflow_threshold(fmt)
     single = np.float32(threshold) if threshold < float(np.finfo(np.float32).max) else np.float32(np.inf)
-    if single < threshold:
+    if float(single) < threshold:
         single = np.nextafter(single, np.float32(np.inf))
     nan_code = codec.nan_code_of(nan, scale, 0.0, fmt) if nan is not None else fmt.nan_code
     return None if nan_code is None else (kernel, float(single), nan_code)

@@ -69,18 +69,34 @@ def _softmax_slopes(margins: list[float], target: float) -> list[float]:
     return [-others * inverse if c == target else power * inverse for c, power in enumerate(powers)]
 
 
-def centered_difference(anchor: float, target: float, t: float, loss: int) -> float | None:
-    """l'(m + t) - l'(m) with anchor = l'(m), in the kernels' order; None where they take the two slopes."""
+def centered_difference(
+    anchor: float,
+    product: float,
+    loss: int,
+    *,
+    unit: float = 1.0,
+    offset: float = 0.0,
+    weight: float = 1.0,
+    factor: float = 1.0,
+) -> float | None:
+    """factor * weight * (l'(m + t) - l'(m)) with anchor = l'(m) and t = unit * product + offset, in the kernels' order.
+
+    None where they take the two slopes. Logistic: the sign of the anchor is minus that of the target.
+    """
     if loss == 0:
-        return t
-    if loss != 1 or not -3.0 < t < 3.0:
+        return factor * (weight * (unit * product + offset))
+    if loss != 1:
         return None
-    a, s = (0.5 * target) * t, -target * anchor
+    s, half = abs(anchor), 0.5 if anchor < 0 else -0.5
+    a = (half * unit) * product + half * offset
+    if not -1.5 < a < 1.5:
+        return None
+    slope = weight * (4.0 * half * (s * (1.0 - s)))
     a2 = a * a
     a4 = a2 * a2
-    above = a * ((135135.0 + 17325.0 * a2) + a4 * (378.0 + a2))
-    below = (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2)
-    return above * (2.0 * target * (s * (1.0 - s))) / (below + above * (1.0 - 2.0 * s))
+    above = (135135.0 + 17325.0 * a2) + a4 * (378.0 + a2)
+    below = (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2) + (a * (1.0 - 2.0 * s)) * above
+    return (a * (factor * slope)) * above / below
 
 
 def refresh_steps(step_size: float, l2: float) -> int:
@@ -173,22 +189,29 @@ def lowbit_epoch(
             if t % every == 0:
                 h = constant_part(DITHER_REFRESH + t // every * n_blocks)
             step = z_step * grid.change
-            values = [x_step * step * float(np.dot(data[i], q[c])) for c in range(outputs)]
-            m = np.array([(margins[i, c] + offsets[c]) + values[c] for c in range(outputs)])
+            products = [float(np.dot(data[i], q[c])) for c in range(outputs)]
+            unit, factor = x_step * step, step_size * x_step / step * 256
+            weight = 1.0 if weights is None else float(weights[i])
+            m = np.array([(margins[i, c] + offsets[c]) + unit * products[c] for c in range(outputs)])
             slopes = loss_slopes(m, float(targets[i]), loss, loss_parameter)
-            differences = [slopes[c] - float(anchors[i, c]) for c in range(outputs)]
+            differences = [weight * (slopes[c] - float(anchors[i, c])) for c in range(outputs)]
+            betas = [g * factor for g in differences]
             if centered and outputs == 1:
-                direct = centered_difference(float(anchors[i, 0]), float(targets[i]), values[0] + offsets[0], loss)
-                differences = differences if direct is None else [direct]
+                known: dict[str, Any] = {"unit": unit, "offset": float(offsets[0]), "weight": weight}
+                direct, beta = (
+                    centered_difference(float(anchors[i, 0]), products[0], loss, factor=f, **known)
+                    for f in (1.0, factor)
+                )
+                if direct is not None and beta is not None:
+                    differences, betas = [direct], [beta]
             for c, g in enumerate(differences):
-                g = g if weights is None else float(weights[i]) * g
                 if intercept is not None and intercept_direction is not None:
                     offsets[c] -= intercept_step * (g + intercept_direction[c])
                 first = DITHER_STEPS + 3 * (t * outputs + c)
                 whitening, round_key, word = ars_blocks(seed, stream, first, 3)
                 dither = aes_round(base ^ whitening, round_key).reshape(-1)[place].astype(np.int64)
                 uniform = float(word[:4].view("<u4")[0]) * 2.0**-32 - (0.5 - 2.0**-33)  # symmetric about 0
-                beta = g * (step_size * x_step / step * 256) + uniform
+                beta = betas[c] + uniform
                 inside = -beta_max - 0.5 < beta < beta_max + 0.5
                 beta_q = int(np.rint(beta)) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
                 clipped += not inside

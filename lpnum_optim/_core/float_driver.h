@@ -88,7 +88,7 @@ static ALWAYS_INLINE int FLOAT_EPOCH(float_run)(const epoch_problem *p, REAL *w_
         const uint8_t *const next = rows + following * row_bytes, *fetch = rows + later * row_bytes;
         prefetch_sample(p, later);
         if (C == 1) {
-            const double b = loss_difference(p, i, p->x.step * product) * (p->step_size * p->x.step);
+            const double b = loss_difference(p, i, product, p->x.step, p->step_size * p->x.step);
             product = (double)FLOAT_EPOCH(float_step)(w, h, x, next, fetch, (REAL)b, shrink, d, end, kind);
         } else {
             for (size_t c = 0; c < C; c++) g[c] *= p->x.step;

@@ -98,31 +98,42 @@ static inline size_t sample_at(const sample_list *s, size_t t) {
     return s->wide ? (size_t)((const int64_t *)s->index)[t] : (size_t)((const uint32_t *)s->index)[t];
 }
 
-/* The scalar part of a step with one output: g = weights[i] * (l'(margins[i] + x_i.z + b) - anchors[i]), value = x_i.z.
- * Moves the intercept b.
+static ALWAYS_INLINE void loss_move_intercept(const epoch_problem *p, double g) {
+    if (p->intercept) p->intercept[0] -= p->intercept_step * (g + p->intercept_direction[0]);
+}
+
+/* The scalar part of a step with one output: from the product of the codes, x_i.z = unit * product, to factor * g with
+ * g = weights[i] * (l'(margins[i] + x_i.z + b) - anchors[i]). Moves the intercept b.
  *
  * Where the anchors are the slopes at the margins (centered), the difference is taken without cancellation, and sooner:
- * its latency is that of a step on short rows. Squared: g = t, t = x_i.z + b. Logistic, with s = -y * anchor and
- * T = tanh(y t / 2) from its Pade approximant [7/6], whose relative error for |y t| <= 3 is below 4e-10,
- *     l'(m + t) - l'(m) = 2 y s (1 - s) T / (1 + (1 - 2 s) T). */
-static ALWAYS_INLINE double loss_difference(const epoch_problem *p, size_t i, double value) {
-    const double y = p->targets[i], anchor = p->anchors[i];
-    const double t = p->intercept ? value + p->intercept[0] : value;
-    double g;
-    if (p->centered && p->loss == LOSS_SQUARED) {
-        g = t;
-    } else if (p->centered && p->loss == LOSS_LOGISTIC && t > -3.0 && t < 3.0) {
-        const double a = (0.5 * y) * t, a2 = a * a, a4 = a2 * a2, s = -y * anchor;
-        const double above = a * ((135135.0 + 17325.0 * a2) + a4 * (378.0 + a2));
-        const double below = (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2);
-        g = above * (2.0 * y * (s * (1.0 - s))) / (below + above * (1.0 - 2.0 * s));
-    } else {
-        const double margin = p->intercept ? (p->margins[i] + p->intercept[0]) + value : p->margins[i] + value;
-        g = loss_slope(margin, y, p->loss, p->loss_parameter) - anchor;
+ * its latency is that of a step on short rows, so what does not need the product is multiplied out beside the chain.
+ * Squared: g = t, t = x_i.z + b. Logistic, with y = +-1, s = -y * anchor and T = tanh(y t / 2) from its Pade approximant
+ * [7/6], whose relative error for |y t| <= 3 is below 4e-10,
+ *     l'(m + t) - l'(m) = 2 y s (1 - s) T / (1 + (1 - 2 s) T).
+ * There the anchor tells s and y: one number of the sample, and one cache line, is read. */
+static ALWAYS_INLINE double loss_difference(const epoch_problem *p, size_t i, double product, double unit,
+                                            double factor) {
+    const double weight = p->weights ? p->weights[i] : 1.0;
+    if (p->centered && p->loss == LOSS_LOGISTIC) {
+        const double anchor = p->anchors[i], s = anchor < 0.0 ? -anchor : anchor, half = anchor < 0.0 ? 0.5 : -0.5;
+        const double slope = weight * (4.0 * half * (s * (1.0 - s))), scaled = factor * slope, rest = 1.0 - 2.0 * s;
+        double a = (half * unit) * product;
+        if (p->intercept) a += half * p->intercept[0];
+        if (a > -1.5 && a < 1.5) {
+            const double a2 = a * a, a4 = a2 * a2;
+            const double above = (135135.0 + 17325.0 * a2) + a4 * (378.0 + a2);
+            const double below = (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2) + (a * rest) * above;
+            if (p->intercept) loss_move_intercept(p, (a * slope) * above / below);
+            return (a * scaled) * above / below;
+        }
     }
-    if (p->weights) g *= p->weights[i];
-    if (p->intercept) p->intercept[0] -= p->intercept_step * (g + p->intercept_direction[0]);
-    return g;
+    const double value = unit * product, b = p->intercept ? p->intercept[0] : 0.0;
+    const int linear = p->centered && p->loss == LOSS_SQUARED;
+    const double g = weight * (linear ? value + b
+                                      : loss_slope((p->margins[i] + b) + value, p->targets[i], p->loss,
+                                                   p->loss_parameter) - p->anchors[i]);
+    loss_move_intercept(p, g);
+    return factor * g;
 }
 
 /* The same for C outputs. margins, g: scratch of C numbers; g (IN: x_i.z_c, OUT: the factors of x_i). */
@@ -153,8 +164,12 @@ static ALWAYS_INLINE void prefetch(const void *at) {
  * The row itself is prefetched line by line within a step, so that the requests do not pile up. */
 static ALWAYS_INLINE void prefetch_sample(const epoch_problem *p, size_t i) {
     const size_t last = p->outputs - 1;
-    prefetch(p->targets + i);
     if (p->weights) prefetch(p->weights + i);
+    if (p->centered && !last && p->loss != LOSS_HUBER) { /* all that loss_difference reads, but in rare large steps */
+        prefetch(p->anchors + i);
+        return;
+    }
+    prefetch(p->targets + i);
     for (size_t c = 0; c <= last; c += CACHE_LINE / sizeof(double)) {
         prefetch(p->margins + i * p->outputs + c);
         prefetch(p->anchors + i * p->outputs + c);

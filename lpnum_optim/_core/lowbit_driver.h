@@ -163,8 +163,8 @@ static ALWAYS_INLINE void LOWBIT(lowbit_walk)(const epoch_problem *problem, cons
         if (several) {
             LOWBIT(lowbit_take)(p, &state, i, &scale, at->step, &u, m->products, m->margins, &clipped);
         } else {
-            const double g = loss_difference(p, i, scale.dot * product);
-            const double shifted = lowbit_shifted(g * -scale.beta, u.words, BETA_MAX, &clipped);
+            const double minus_beta = loss_difference(p, i, product, scale.dot, -scale.beta);
+            const double shifted = lowbit_shifted(minus_beta, u.words, BETA_MAX, &clipped);
             product = LOWBIT(lowbit_step)(&state, &u, shifted, variant);
             u.words += STEP_WORDS;
         }

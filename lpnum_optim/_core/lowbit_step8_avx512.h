@@ -24,7 +24,7 @@ typedef struct {
 } lowbit_sums8;
 
 static ALWAYS_INLINE __m512i lowbit_select8(__m512i mask, __m512i a, __m512i b) {
-    return _mm512_ternarylogic_epi64(mask, a, b, 0xCA);
+    return _mm512_ternarylogic_epi64(a, mask, b, 0xE2); /* overwrites a, which is needed no more, not the mask */
 }
 
 /* x (IN): 64 data bytes. */
@@ -71,7 +71,7 @@ static ALWAYS_INLINE void lowbit_bytes8(int8_t *z, const int16_t *h, const uint8
 
 static ALWAYS_INLINE double lowbit_lane_sum8(__m512i v) {
     const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
-    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    __m128i sum = _mm256_castsi256_si128(_mm256_add_epi32(half, _mm256_shuffle_i32x4(half, half, 1)));
     sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
     return _mm_cvtsd_f64(_mm_cvtepi32_pd(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1))));
 }
@@ -79,10 +79,11 @@ static ALWAYS_INLINE double lowbit_lane_sum8(__m512i v) {
 static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_update *u, double shifted,
                                           int variant) {
     const size_t span = variant & PACKED ? 128 : 64; /* coordinates of 64 bytes */
-    const __m512i factor = _mm512_broadcastw_epi16(_mm_castpd_si128(_mm_set_sd(shifted)));
-    lowbit_lanes8 k = {
-        .even = _mm512_slli_epi16(factor, 8),
-        .odd = _mm512_slli_epi16(factor, 8),
+    const __m128i factor = _mm_castpd_si128(_mm_set_sd(shifted));
+    const __mmask64 odd_bytes = 0xAAAAAAAAAAAAAAAA;
+    const lowbit_lanes8 k = {
+        .even = _mm512_maskz_broadcastb_epi8(variant & SIGNED_DATA ? odd_bytes : ~odd_bytes, factor),
+        .odd = _mm512_maskz_broadcastb_epi8(odd_bytes, factor),
         .whitening = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)u->words)),
         .round_key = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(u->words + 16))),
         .low = _mm512_set1_epi16(0x00FF),
@@ -91,7 +92,6 @@ static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_upd
         .lowest = _mm512_set1_epi8((char)s->code_min),
         .highest = _mm512_set1_epi8((char)s->code_max),
     };
-    if (!(variant & SIGNED_DATA)) k.even = _mm512_and_si512(factor, k.low);
     const uint8_t *x = u->x, *next = u->next, *ahead = u->ahead, *base = s->base;
     int8_t *z = (int8_t *)u->z;
     const int16_t *h = (const int16_t *)u->h;

@@ -24,7 +24,7 @@ numpydoc_class_members_toctree = False
 
 
 def _skip_what_others_document(app, what, name, obj, skip, options):
-    """What estimators and torch's optimizers inherit is told by those libraries, and refers to pages that are not here."""
+    """What estimators and torch's optimizers inherit is documented there, and refers to pages that are not here."""
     return True if (getattr(obj, "__module__", None) or "").startswith(("sklearn.", "torch.")) else None
 
 

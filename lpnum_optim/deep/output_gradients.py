@@ -40,6 +40,7 @@ class _Made:
     reference: weakref.ref[Tensor]
     node: Any
     shape: torch.Size
+    joins: bool  # whether its operator puts its inputs side by side
     hook: _GradientHook
 
     def still_there(self) -> Tensor | None:
@@ -64,20 +65,21 @@ class OutputGradients:
     def begin(self) -> None:
         """A forward pass begins; what is left of one that failed is forgotten."""
         self._made: dict[Source, _Made] = {}
-        self._taken: dict[Source, list[Call]] = {}
+        self._taken: dict[Source, list[tuple[int, bool]]] = {}  # by which operator; whether it hands on gradients
         self.viewed: set[Source] = set()  # outputs of which there are views
 
     def taken(self, call: Call, sources: Iterable[Source]) -> None:
         """An operator takes these outputs."""
+        hands_on = call.name in HANDS_ON and "alpha" not in call.kwargs
         for source in sources:
-            self._taken.setdefault(source, []).append(call)
+            self._taken.setdefault(source, []).append((call.index, hands_on))
 
-    def made(self, tensor: Tensor, source: Source) -> None:
-        """An operator has returned this."""
+    def made(self, tensor: Tensor, source: Source, function: str = "") -> None:
+        """A torch function has returned this as an output of an operator."""
         if tensor.requires_grad:
             hook = _GradientHook(self._slot(source))
             tensor.register_hook(hook)
-            self._made[source] = _Made(weakref.ref(tensor), tensor.grad_fn, tensor.shape, hook)
+            self._made[source] = _Made(weakref.ref(tensor), tensor.grad_fn, tensor.shape, function in JOINS, hook)
 
     def end(self) -> None:
         """The forward pass has ended: now it is known where every output went."""
@@ -120,14 +122,14 @@ class OutputGradients:
         return self.slots[source if source[0] != INPUT else (INPUT, 0)]  # all inputs are one
 
     def _on_the_grid(self, source: Source) -> bool:
-        calls = self._taken.get(source, [])
-        if len(calls) != 1 or source in self.viewed or calls[0].name not in HANDS_ON or "alpha" in calls[0].kwargs:
+        takers = self._taken.get(source, [])
+        if len(takers) != 1 or not takers[0][1] or source in self.viewed:
             return False
-        after = calls[0].index, 0
+        after = takers[0][0], 0
         if after not in self._made:
             return False
         slot, next_slot = self._slot(source), self.slots[after]
-        same_shape = calls[0].name in JOINS or self._made[source].shape == self._made[after].shape
+        same_shape = self._made[source].shape == self._made[after].shape or self._made[after].joins
         return same_shape and (slot.fmt, slot.scaled, slot.rounding) == (
             next_slot.fmt, next_slot.scaled, next_slot.rounding,
         )  # fmt: skip

@@ -25,12 +25,9 @@ from .slots import Slot
 
 __all__ = ["OutputGradients"]
 
-# Their backward pass hands on elements of the gradient, or zeros.
-HANDS_ON = {
-    "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "add", "add_", "__add__", "__iadd__", "cat", "concat",
-    "concatenate",
-}  # fmt: skip
-JOINS = {"cat", "concat", "concatenate"}  # whose inputs have other shapes than the result
+# Their backward pass hands on elements of the gradient, or zeros. (That of a concatenation hands on parts with gaps, which
+# the next operator would sum in another order: no saving is worth other bits.)
+HANDS_ON = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "add", "add_", "__add__", "__iadd__"}
 
 
 @dataclass
@@ -40,7 +37,6 @@ class _Made:
     reference: weakref.ref[Tensor]
     node: Any
     shape: torch.Size
-    joins: bool  # whether its operator puts its inputs side by side
     hook: _GradientHook
 
     def still_there(self) -> Tensor | None:
@@ -74,12 +70,12 @@ class OutputGradients:
         for source in sources:
             self._taken.setdefault(source, []).append((call.index, hands_on))
 
-    def made(self, tensor: Tensor, source: Source, function: str = "") -> None:
-        """A torch function has returned this as an output of an operator."""
+    def made(self, tensor: Tensor, source: Source) -> None:
+        """An operator has returned this."""
         if tensor.requires_grad:
             hook = _GradientHook(self._slot(source))
             tensor.register_hook(hook)
-            self._made[source] = _Made(weakref.ref(tensor), tensor.grad_fn, tensor.shape, function in JOINS, hook)
+            self._made[source] = _Made(weakref.ref(tensor), tensor.grad_fn, tensor.shape, hook)
 
     def end(self) -> None:
         """The forward pass has ended: now it is known where every output went."""
@@ -129,7 +125,7 @@ class OutputGradients:
         if after not in self._made:
             return False
         slot, next_slot = self._slot(source), self.slots[after]
-        same_shape = self._made[source].shape == self._made[after].shape or self._made[after].joins
+        same_shape = self._made[source].shape == self._made[after].shape  # else it was summed
         return same_shape and (slot.fmt, slot.scaled, slot.rounding) == (
             next_slot.fmt, next_slot.scaled, next_slot.rounding,
         )  # fmt: skip

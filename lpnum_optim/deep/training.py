@@ -192,7 +192,7 @@ class Training:
         self._gradients.taken(call, sources)
         result = self._outputs.run(call, sources, self._gradients.viewed, self._measuring)
         for k, output in enumerate(call.outputs(result)):
-            self._gradients.made(output, (call.index, k), call.name)
+            self._gradients.made(output, (call.index, k))
         return result
 
     # ---- one step ----------------------------------------------------------------------------------------------------

@@ -206,6 +206,7 @@ def test_importing_lpnum_optim_loads_no_optional_package() -> None:
         ("ml_dtypes", "import lpnum; lpnum.to_ml_dtypes(lpnum.ones(2, 'bfloat16'))", "interop"),
         ("torch", "import lpnum; lpnum.to_torch(lpnum.ones(2))", "torch"),
         ("torch", "import lpnum; lpnum.from_torch(0)", "torch"),
+        ("torch", "import lpnum_optim.deep", "torch"),
         ("hypothesis", "from lpnum.testing import formats; formats()", "test"),
     ],
 )

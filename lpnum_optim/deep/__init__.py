@@ -1,5 +1,11 @@
-"""Deep networks in low precision, on PyTorch."""
+"""Deep networks in low precision, on PyTorch.
 
+Optimizers whose weights or moments are codes (`HALP`, `LPSGD`, `LPSVRG`, `AdamW8bit`), precision assignments
+(`PrecisionPlan`), saved activations as codes (`saved.compressed_activations`), the data and networks to try them on.
+Needs torch: ``pip install "lpnum[torch]"``.
+"""
+
+from . import _requirement as _requirement
 from . import transforms as transforms
 from .adam import Adam8bit as Adam8bit
 from .adam import AdamW8bit as AdamW8bit

@@ -25,8 +25,8 @@ from .slots import Slot
 
 __all__ = ["OutputGradients"]
 
-# Their backward pass hands on elements of the gradient, or zeros. (That of a concatenation hands on parts with gaps, which
-# the next operator would sum in another order: no saving is worth other bits.)
+# Their backward pass hands on elements of the gradient, or zeros. (That of a concatenation hands on parts with gaps,
+# which the next operator would sum in another order: no saving is worth other bits.)
 HANDS_ON = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "add", "add_", "__add__", "__iadd__"}
 
 

@@ -10,6 +10,7 @@ from lpnum_optim._moments import adam as kernels
 
 BLOCK = kernels.BLOCK
 SECOND = lpnum.minifloat(8 - kernels.MANTISSA_BITS, kernels.MANTISSA_BITS, kernels.BIAS, specials="none", signed=False)
+STATE = ("exp_avg", "exp_avg_scale", "exp_avg_sq", "exp_avg_sq_scale")
 NUMBERS = {"beta1": 0.9, "beta2": 0.999, "step_size": 0.01, "correction": 0.4, "epsilon": 1e-8, "seed": 7}
 
 

@@ -50,6 +50,19 @@ def _names(mark: pytest.Mark) -> Sequence[str]:
     return names.split(",") if isinstance(names, str) else names
 
 
+@pytest.fixture(autouse=True)
+def _torch_in_one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Networks of tests are too small for more threads, which wait for each other where others load the machine too."""
+    if not request.path.name.startswith("test_deep_"):
+        yield
+        return
+    torch = importlib.import_module("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test under one SIMD level in both packages; its value is the level's name.

@@ -27,14 +27,6 @@ by_name = pytest.mark.parametrize("fmt", FORMATS, ids=repr)
 signed_by_name = pytest.mark.parametrize("fmt", SIGNED, ids=repr)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def values_for(fmt, scale, dtype, seed, n=3000):
     """Over and beyond the range, small ones, neighbours of midpoints; of the format's sign."""
     rng = np.random.default_rng(seed)

@@ -16,14 +16,6 @@ AUGMENT = transforms.Compose(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def images(n: int = 23, size: tuple[int, int] = (8, 9)) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(5).integers(0, 256, (n, 3, *size)).astype(np.uint8))
 

@@ -16,14 +16,6 @@ from lpnum_optim.deep import transforms  # noqa: E402
 from lpnum_optim.deep.draws import Draws  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def picture(k: int, rows: int | None = None, columns: int | None = None) -> np.ndarray:
     """Smooth, so that a resized one can be compared; sizes differ."""
     rows, columns = rows or 20 + k % 5, columns or 31 - 2 * (k % 4)

@@ -11,14 +11,6 @@ from lpnum_optim.deep import transforms  # noqa: E402
 from lpnum_optim.deep.draws import Draws  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8))
 

@@ -8,8 +8,6 @@ torch = pytest.importorskip("torch")
 
 from lpnum_optim.deep import models  # noqa: E402
 
-torch.set_num_threads(1)
-
 IMAGES = sorted(models.MODELS)
 
 

@@ -22,8 +22,7 @@ REDUCED = [deep.SVRG, deep.LPSVRG, deep.HALP]
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+def _seeded():
     torch.manual_seed(0)
 
 

@@ -17,8 +17,7 @@ from lpnum_optim import deep  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+def _seeded():
     torch.manual_seed(0)
 
 

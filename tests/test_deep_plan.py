@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
 
@@ -12,84 +12,23 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="lpnum_optim.deep is for PyTorch")
 
+from deep_networks import STYLES, batch, sequential  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from lpnum_optim.deep import OCP, PrecisionPlan, UntraceableError  # noqa: E402
 from lpnum_optim.deep.codes import decode, encode  # noqa: E402
-from lpnum_optim.deep.gradient_errors import gradient_errors  # noqa: E402
 from lpnum_optim.deep.loss_scaling import LossScale  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seeded() -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
-
-
-# ---- networks as people write them -----------------------------------------------------------------------------------
-
-
-def sequential() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.1),
-        nn.Conv2d(8, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(16, 10),
-    )  # fmt: skip
-
-
-class Functional(nn.Module):
-    """Functions of the forward pass in place of modules; in-place sums; a shortcut."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.fc = nn.Linear(8, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        identity = x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = self.bn2(self.conv2(x))
-        x += identity
-        x = functional.dropout(functional.relu_(x), 0.1, self.training)
-        return self.fc(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
-
-
-class Branches(nn.Module):
-    """Concatenated branches, split channels, a gate, a list of layers, a parameter of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, 8, 3, padding=1)
-        self.branches = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.SiLU())])
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Hardsigmoid())
-        self.gain = nn.Parameter(torch.ones(8, 1, 1))
-        self.head = nn.Linear(8 * 16, 10, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        x = self.stem(x).relu()
-        parts = x.chunk(2, dim=1)
-        x = torch.cat([branch(part) for branch, part in zip(self.branches, parts, strict=True)], dim=1) + x
-        x = x * self.gate(x) * self.gain
-        x = functional.avg_pool2d(x, 2)
-        return x.permute(0, 2, 3, 1).reshape(len(x), -1) @ self.head.weight.t()
-
-
-STYLES: dict[str, Callable[[], nn.Module]] = {"sequential": sequential, "functional": Functional, "branches": Branches}
 
 
 @pytest.fixture(params=STYLES)
 def network(request: pytest.FixtureRequest) -> nn.Module:
     return STYLES[request.param]()
-
-
-def batch(n: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.rand(n, 1, 8, 8), torch.randint(10, (n,))
 
 
 def on_grid(values: torch.Tensor, fmt) -> bool:
@@ -359,83 +298,6 @@ def test_steps_that_are_always_left_out_are_told() -> None:
             with pytest.warns(UserWarning, match="the last 50 steps were left out") if step == 49 else nullcontext():
                 optimizer.step()
     assert training.skipped == training.steps == 60
-
-
-# ---- order="error-per-byte" ------------------------------------------------------------------------------------------
-
-
-def outlying() -> nn.Module:
-    """Its middle layer has outputs that FP(4,3,4) does not hold."""
-    net = nn.Sequential(
-        nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)
-    )
-    with torch.no_grad():
-        net[2].weight *= 300.0
-        net[4].weight /= 300.0
-    return net
-
-
-def test_demotion_by_error_per_byte_leaves_for_last_what_the_format_does_not_hold() -> None:
-    net, x = outlying(), torch.randn(64, 16)
-    y = torch.randint(10, (64,))
-    by_size = PrecisionPlan.demote(net, x, 0.3)
-    by_error = PrecisionPlan.demote(net, x, 0.3, order="error-per-byte", loss=lambda o: functional.cross_entropy(o, y))
-    middle = next(t.group for t in by_size.tensors if t.name == "2:linear:2")
-
-    def groups(plan: PrecisionPlan) -> set[int]:
-        return {t.group for t, low in zip(plan.tensors, plan.low, strict=True) if low}
-
-    assert middle in groups(by_size)
-    assert middle not in groups(by_error)
-    assert by_error.low_ratio >= 0.3
-    assert "error-per-byte" in by_error.name
-
-
-def test_errors_of_groups_are_changes_of_the_gradient_in_a_step_under_a_plan() -> None:
-    net, x, y = outlying(), torch.randn(64, 16), torch.randint(10, (64,))
-    plan = PrecisionPlan.uniform(net, x)
-
-    def gradient(low: list[bool]) -> torch.Tensor:
-        found = copy.deepcopy(net)
-        under = PrecisionPlan(plan.operators, plan.tensors, low, plan.candidates, "")
-        optimizer = torch.optim.SGD(found.parameters())
-        with under.apply(found, optimizer, promotion=None, loss_scale=LossScale(65536.0, None)):
-            functional.cross_entropy(found(x), y).backward()
-        return torch.cat([p.grad.flatten() for p in found.parameters()]).double()
-
-    errors = gradient_errors(
-        net, (x,), plan.operators, plan.tensors, plan.candidates, loss=lambda o: functional.cross_entropy(o, y)
-    )
-    exact = gradient([False] * len(plan.low))
-    for group, error in errors.items():
-        change = gradient([t.group == group for t in plan.tensors]) - exact
-        assert error == pytest.approx(float(change.square().sum() / exact.square().sum()), rel=1e-9)
-
-
-def test_measuring_errors_leaves_the_network_its_gradients_and_torchs_random_state_alone() -> None:
-    net, (x, y) = sequential().eval(), batch()
-    functional.cross_entropy(net(x), y).backward()
-    before = copy.deepcopy((net.state_dict(), [p.grad for p in net.parameters()], torch.random.get_rng_state()))
-    first, second = (PrecisionPlan.demote(net, x, 0.5, order="error-per-byte") for _ in range(2))
-    assert first.low == second.low
-    assert not any(m.training for m in net.modules())
-    assert all(torch.equal(before[0][name], value) for name, value in net.state_dict().items())
-    assert all(torch.equal(a, p.grad) for a, p in zip(before[1], net.parameters(), strict=True))
-    assert torch.equal(before[2], torch.random.get_rng_state())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
-
-
-def test_errors_cannot_be_measured_without_values_gradients_or_a_finite_loss() -> None:
-    with torch.device("meta"):
-        ghost, nothing = nn.Linear(4, 3), torch.zeros(2, 4)
-    frozen = nn.Linear(4, 3).requires_grad_(False)
-    for net, x, loss, message in (
-        (ghost, nothing, None, "'meta' has no values"),
-        (frozen, torch.ones(2, 4), None, "no parameter of the model requires a gradient"),
-        (nn.Linear(4, 3), torch.ones(2, 4), lambda o: o.sum() * float("nan"), "the loss on the example batch is nan"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            PrecisionPlan.demote(net, x, 0.5, order="error-per-byte", loss=loss)
 
 
 # ---- training for real -----------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 torch = pytest.importorskip("torch", reason="lpnum_optim.deep is for PyTorch")
@@ -12,14 +10,6 @@ from torch import nn  # noqa: E402
 
 from lpnum_optim.deep import ErrorPromotion, OverflowPromotion, PrecisionPlan  # noqa: E402
 from lpnum_optim.deep.loss_scaling import LossScale  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Passing(nn.Module):

@@ -29,12 +29,8 @@ E4M3 = lpnum.float8_e4m3fn
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def rounded(x, fmt=E4M3):

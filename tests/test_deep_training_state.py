@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -13,14 +11,6 @@ from torch import nn  # noqa: E402
 from lpnum_optim.deep.plan import PrecisionPlan  # noqa: E402
 from lpnum_optim.deep.promotion import ErrorPromotion, OverflowPromotion  # noqa: E402
 from lpnum_optim.deep.slots import Slot  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Parts:

@@ -109,10 +109,6 @@ class Call:
             result = self.args[0]
         return [tensor for tensor in tensors_in(result) if tensor.is_floating_point()]
 
-    def argument(self, place: Any) -> Any:
-        """The argument at a place of `parameters`."""
-        return self.args[place] if isinstance(place, int) else self.kwargs[place]
-
     def replace(self, place: Any, value: Any) -> None:
         """Pass another value there."""
         if isinstance(place, int):

@@ -17,7 +17,7 @@ from lpnum_optim.deep.experiment_progress import Progress
 FIVE = ["sgd", "lp-sgd", "svrg", "lp-svrg", "halp"]
 SMALL_NETWORK = ["--hidden", "6", "--layers", "1", "--length", "8", "--seeds", "3"]
 SMALL_TEXT = ["--windows", "24", "--test-windows", "4", *SMALL_NETWORK]
-SMALL_IMAGES = ["--width", "0.25", "--batch-size", "6", "--measure-images", "16", "--test-images", "8", "--seeds", "3"]
+SMALL_IMAGES = ["--width", "0.25", "--batch-size", "12", "--measure-images", "16", "--test-images", "8", "--seeds", "3"]
 
 
 def no_picture(*ignored: Any) -> None:

@@ -343,21 +343,18 @@ def accuracy(make_plan: Callable | None, promotion: str | None = None) -> float:
         return float((net(X[1400:]).argmax(1) == y[1400:]).float().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make_plan", "promotion"),
     [
         pytest.param(lambda net, x: PrecisionPlan.demote(net, x, 0.9), "overflow", id="demote-size"),
         pytest.param(
-            lambda net, x: PrecisionPlan.demote(net, x, 0.7, order="error-per-byte"), "overflow", id="demote-error",
-            marks=pytest.mark.slow,
+            lambda net, x: PrecisionPlan.demote(net, x, 0.7, order="error-per-byte"), "overflow", id="demote-error"
         ),
-        pytest.param(
-            lambda net, x: PrecisionPlan.uniform(net, x, **OCP), "error", id="uniform-ocp-scaled",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(PrecisionPlan.operator_based, None, id="operator-based", marks=pytest.mark.slow),
+        pytest.param(lambda net, x: PrecisionPlan.uniform(net, x, **OCP), "error", id="uniform-ocp-scaled"),
+        pytest.param(PrecisionPlan.operator_based, None, id="operator-based"),
     ],
-)  # fmt: skip
+)
 def test_digits_are_learned_under_a_plan_as_in_float32(make_plan: Callable, promotion: str | None) -> None:
     exact = accuracy(None)
     assert exact > 0.95

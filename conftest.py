@@ -16,7 +16,7 @@ if importlib.util.find_spec("matplotlib") is None:
     collect_ignore += ["lpnum/plotting.py", "lpnum/_plot_quantization.py"]
 if importlib.util.find_spec("sklearn") is None:
     collect_ignore += ["lpnum_optim/linear_model.py", "lpnum_optim/_estimator.py"]
-collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["lpnum_optim/deep/*.py"]
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["lpnum_optim/deep/*.py", "tests/deep_*.py"]
 if importlib.util.find_spec("dask") is None:
     collect_ignore += ["lpnum_optim/distributed.py"]
 

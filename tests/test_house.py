@@ -242,9 +242,11 @@ def test_no_product_is_tracked() -> None:
     assert generated.isdisjoint(tracked)
     pictures = {name for name in tracked if re.fullmatch(r"docs/images/\w+\.png", name)}  # of the documents, and small
     assert all((ROOT / name).stat().st_size < 60_000 for name in pictures)
+    results = {name for name in tracked if re.fullmatch(r"docs/results/[\w-]+\.csv", name)}  # what a page tells of
+    assert all((ROOT / name).stat().st_size < 60_000 for name in results)
     golden = {name for name in tracked if name.startswith("tests/golden/")}  # files that must load for ever
     products = [name for name in tracked if re.search(r"\.(so|o|pyc|npz|npy|csv|png|whl)$", name)]
-    assert not set(products) - pictures - golden
+    assert not set(products) - pictures - results - golden
 
 
 def test_wheel_packages_are_all_packages_of_the_tree() -> None:

@@ -38,7 +38,7 @@ class PrecisionPlan:
     The network is not rewritten. It is traced once, in training mode, on the example batch, and is afterwards as it was
     before. A plan holds for one path through the network; batches of any size, and images of any size that the network
     takes, may follow. What cannot be followed is an `UntraceableError` that names the place: recurrent layers and fused
-    attention (one call for a whole network inside), custom ``autograd.Function``s, compiled modules.
+    attention (one call for a whole network inside), custom functions of autograd, compiled modules.
 
     Attributes
     ----------

@@ -265,8 +265,10 @@ def test_ctrl_c_in_the_full_gradient_returns_the_best(method: str, calls: int, t
     )
 
 
+# A shell's background jobs ignore SIGINT, and so would a child of theirs.
 CHILD = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import numpy as np
     from lpnum_optim import Checkpoint, FiniteSum, minimize
     rng = np.random.default_rng(0)

@@ -15,6 +15,7 @@ from deep_training import assert_same, batch, parts, state_of, step, to_grid  # 
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from lpnum_optim.deep import output_gradients, rounded_outputs  # noqa: E402
 from lpnum_optim.deep.candidates import FP434, FP520, FP690, OCP  # noqa: E402
 from lpnum_optim.deep.loss_scaling import LossScale  # noqa: E402
 from lpnum_optim.deep.plan import PrecisionPlan  # noqa: E402
@@ -174,6 +175,65 @@ def test_outputs_of_every_operator_lie_on_the_grid():
     assert len(seen) > 10
     for name, values in seen:
         assert torch.equal(values, to_grid(values, FP434)), name
+
+
+class Odd(nn.Module):
+    """Outputs that are views, parts, sums over a broadcast axis, and constants between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(8, 8), nn.Linear(4, 6), nn.Linear(6, 3)
+        self.row = nn.Linear(8, 8)
+
+    def forward(self, x):
+        """Logits."""
+        x = torch.relu(self.first(x) + self.row(x[:1]))  # a gradient that is a sum over the batch
+        a, b = x.chunk(2, 1)
+        self.parts = a, b
+        x = self.second(torch.relu(a) + b.roll(1, 1))
+        self.joined = torch.cat([torch.relu(x), torch.full((x.shape[0], 2), 0.3)], 1)
+        return torch.add(self.third(x), 1.7, alpha=3) + self.joined.sum(1, keepdim=True)
+
+
+def test_views_parts_constants_and_broadcasts_are_rounded_as_everything_else(monkeypatch):
+    results = []
+    for everything in (False, True):
+        if everything:
+            monkeypatch.setattr(rounded_outputs, "KEEPS_GRID", set())
+            monkeypatch.setattr(output_gradients, "HANDS_ON", set())
+        torch.manual_seed(2)
+        net, x = Odd(), torch.randn(16, 8)
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        with PrecisionPlan.uniform(net, x).apply(net, optimizer, loss_scale=LossScale(32.0)) as training:
+            out = net(x)
+            out.square().mean().backward()
+            for tensor in (*net.parts, net.joined, out):
+                assert torch.equal(tensor, to_grid(tensor, FP434))
+        results.append([out, *(p.grad for p in net.parameters())])
+        assert not any(slot.lost for slot in training.slots)
+    assert_same(*results)
+
+
+def test_a_view_in_another_format_leaves_what_it_is_a_view_of():
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 8), nn.Linear(4, 3)
+
+        def forward(self, x):
+            self.whole = torch.relu(self.first(x))
+            self.parts = self.whole.chunk(2, 1)
+            return self.last(self.parts[0] + self.parts[1])
+
+    net, x = Halves(), torch.randn(16, 8)
+    plan = PrecisionPlan.uniform(net, x)
+    number = next(op.index for op in plan.operators if op.function == "relu")
+    plan.low = [tensor.source[0] not in (number - 1, number) for tensor in plan.tensors]
+    with plan.apply(net, torch.optim.SGD(net.parameters(), 0.1)):
+        net(x).sum().backward()
+    assert torch.equal(net.whole, to_grid(net.whole, FP690))
+    assert not torch.equal(net.whole, to_grid(net.whole, FP434))
+    assert torch.equal(torch.cat(net.parts, 1), to_grid(net.whole, FP434))
 
 
 def test_tensors_of_different_levels_get_their_own_formats():

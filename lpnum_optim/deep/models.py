@@ -130,7 +130,7 @@ def mobilenet_v2(classes: int = 10, width: float = 1.0) -> MobileNetV2:
     """MobileNet-v2.
 
     >>> sum(p.numel() for p in mobilenet_v2(100).parameters())
-    2412452
+    2412212
     """
     return MobileNetV2(classes, width)
 

@@ -97,6 +97,8 @@ class RoundedOutputs:
         """The codes of the inputs, if the result of the call is on the grid without rounding."""
         if call.name not in KEEPS_GRID or slot is None or slot.scaled or not touched.isdisjoint(sources):
             return []
+        if len(sources) != sum(tensor.is_floating_point() for tensor in call.tensors):
+            return []  # a constant among them
         found = [self._on_grid.get(source) for source in sources]
         if any(entry is None or entry[1] != slot.fmt or entry[0].rounding != slot.rounding for entry in found):
             return []

@@ -230,7 +230,7 @@ def compressed_activations(
     >>> with compressed_activations("float8_e4m3fn"):
     ...     y = torch.sigmoid(x * 2).sum()   # saves 10,000 bytes in place of 40,000
     >>> y.backward()
-    >>> bool((x.grad - 2 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)).abs().max() < 0.04)
+    >>> bool((x.grad - 2 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)).abs().max() < 0.05)
     True
     """
     if min_numel < 1:

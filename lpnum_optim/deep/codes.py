@@ -180,14 +180,12 @@ def decode(
     """
     if out is None:
         out = torch.empty_like(codes, dtype=dtype)
-        if out.dtype in ONE_PASS_DTYPES and is_dense(codes) and _decoded_in_one_pass(codes, fmt, scale, out):
-            return out
     elif out.shape != codes.shape or out.stride() != codes.stride():
         raise ValueError(
             f"decode: out has shape {tuple(out.shape)} and strides {out.stride()}; "
             f"expected {tuple(codes.shape)} and {codes.stride()}"
         )
-    elif out.dtype in ONE_PASS_DTYPES and is_dense(codes) and _decoded_in_one_pass(codes, fmt, scale, out):
+    if out.dtype in ONE_PASS_DTYPES and is_dense(codes) and _decoded_in_one_pass(codes, fmt, scale, out):
         return out
     policy = codec.make_policy("nearest-even", "clamp", None)
     codec.run(COPY, _codes_operand(codes, fmt, scale), None, _operand(out, "decode"), policy, "decode")

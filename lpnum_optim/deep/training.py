@@ -118,12 +118,11 @@ class Training:
             yield
         finally:
             self._is_active = False
-            if self.optimizer.step is not ours:
-                pass  # somebody has wrapped ours in the block: it only hands on from now on
-            elif own is None:
-                del self.optimizer.__dict__["step"]
-            else:
-                self.optimizer.step = own
+            if self.optimizer.step is ours:  # else somebody has wrapped it in the block: it only hands on from now on
+                if own is None:
+                    del self.optimizer.__dict__["step"]
+                else:
+                    self.optimizer.step = own
 
     def _begin_forward(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         self._leave_forward()

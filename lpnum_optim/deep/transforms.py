@@ -7,6 +7,7 @@ the image): neither the batch size nor the order changes what happens to an imag
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -58,7 +59,7 @@ def stacked(where: str, images: Images) -> Tensor:
     return torch.stack(images)
 
 
-class Transform:
+class Transform(ABC):
     """A step between the stored images and the network.
 
     One of your own overrides `apply`; a random one sets `random` and takes its numbers from `draws` alone.
@@ -89,9 +90,9 @@ class Transform:
             raise ValueError(f"{where}: draws for {len(draws.indices)} images, but {len(images)} images")
         return self.apply(images, draws)
 
+    @abstractmethod
     def apply(self, images: Images, draws: Any) -> Images:
         """The images, changed; `draws` is a `Draws` of these images if the transform is random."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"

@@ -47,8 +47,10 @@ def test_every_example_draws_its_pictures(name: str, tmp_path: Path) -> None:
         assert 5_000 < path.stat().st_size < LARGEST
 
 
-def test_the_documents_show_all_pictures_that_examples_draw_and_no_others() -> None:
+def test_the_documents_show_all_pictures_that_examples_and_experiments_draw_and_no_others() -> None:
     drawn = set().union(*(DRAWN.get(name, {f"{name}.png"}) for name in SCRIPTS))
+    # Commands of the experiments draw the others: one beside every table of results.
+    drawn |= {f"deep_{path.stem.replace('-', '_')}.png" for path in (ROOT / "docs" / "results").glob("*.csv")}
     kept = {path.name for path in (ROOT / "docs" / "images").glob("*.png")}
     text = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
     assert drawn == kept == set(re.findall(r"\]\(images/(\w+\.png)\)", text))

@@ -127,11 +127,11 @@ EPOCH_CASES = (
 
 
 def epoch_ratio(case: EpochCase, rounds: int = 9) -> tuple[float, float, float]:
-    """Seconds of a step of SVRG and of HALP, and their ratio: medians over alternating rounds.
+    """Seconds of a step of SVRG and of HALP in epochs of n steps, and their ratio: medians over alternating rounds.
 
     Seconds of the thread that works: on a busy machine those of the clock count other programs too.
     """
-    n_steps = N_STEPS * 1024 // max(1024, case.d) // case.classes
+    n_steps = case.n // case.classes
     data = LinearData(case.n, case.d, n_steps, case.kind, case.floats, case.classes)
     data.svrg()
     data.halp(case.bits)

@@ -69,6 +69,14 @@ def _softmax_slopes(margins: list[float], target: float) -> list[float]:
     return [-others * inverse if c == target else power * inverse for c, power in enumerate(powers)]
 
 
+def _tanh_parts(a: float) -> tuple[float, float]:
+    """Pade approximant [7/6]: tanh(a) = a * above / below."""
+    a2 = a * a
+    a4 = a2 * a2
+    above = (135135.0 + 17325.0 * a2) + a4 * (378.0 + a2)
+    return above, (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2)
+
+
 def centered_difference(
     anchor: float,
     product: float,
@@ -92,17 +100,41 @@ def centered_difference(
     if not -1.5 < a < 1.5:
         return None
     slope = weight * (4.0 * half * (s * (1.0 - s)))
-    a2 = a * a
-    a4 = a2 * a2
-    above = (135135.0 + 17325.0 * a2) + a4 * (378.0 + a2)
-    below = (135135.0 + 62370.0 * a2) + a4 * (3150.0 + 28.0 * a2) + (a * (1.0 - 2.0 * s)) * above
+    above, below = _tanh_parts(a)
+    below = below + (a * (1.0 - 2.0 * s)) * above
     return (a * (factor * slope)) * above / below
 
 
-def refresh_steps(step_size: float, l2: float) -> int:
-    """K: how many steps share one rounding of the constant part of the step; l2 is the largest of all coordinates."""
-    shrink = 16.0 * step_size * l2
-    return 64 if shrink == 0.0 else max(1, min(64, int(min(1.0 / shrink, 64.0))))
+def continued_difference(
+    anchor: float, product: float, rate: float, amount: float, *, unit: float, weight: float, factor: float
+) -> float | None:
+    """`centered_difference` of the logistic loss at product + rate * amount, in the order of the second of two steps.
+
+    None where the kernels start anew.
+    """
+    s, half = abs(anchor), 0.5 if anchor < 0 else -0.5
+    scaled, rest = factor * (weight * (4.0 * half * (s * (1.0 - s)))), 1.0 - 2.0 * s
+    a, change = (half * unit) * product, (half * unit * rate) * amount
+    if not (-1.5 < a < 1.5 and -0.03125 < change < 0.03125):
+        return None
+    above, below = _tanh_parts(a)
+    above = a * above
+    inverse = 1.0 / (below + rest * above)
+    f1 = (scaled * (below * below - above * above)) * (inverse * inverse)
+    f2 = f1 * (inverse * (above + rest * below))
+    return (scaled * above) * inverse + change * (f1 - change * f2)
+
+
+def refresh_steps(step_size: float, l2: float, steps: int) -> int:
+    """K: how many of the steps share one rounding of their constant part; l2 is the largest of all coordinates."""
+    most, shrink = max(64, min(256, steps // 128)), 16.0 * step_size * l2
+    return most if shrink == 0.0 else max(1, int(min(1.0 / shrink, float(most))))
+
+
+def drift_shift(fixed: Array, decay: Array) -> int:
+    """The smallest shift with which the constant part of a pair of steps fits 8 bits."""
+    largest = int((np.abs(fixed) + 128 * np.abs(decay)).max()) >> 32
+    return next(shift for shift in range(10) if shift == 9 or 127 << shift > largest)
 
 
 def positions(x: DataMatrix) -> tuple[Array, int]:
@@ -167,62 +199,95 @@ def lowbit_epoch(
         words = ars_blocks(seed, stream, first, n_blocks).reshape(-1).view("<u2").reshape(outputs, padded)[:, place]
         return words.astype(np.int64) << 16
 
-    def constant_part(first: int) -> Array:
-        h_scale = step_size / (z_step * grid.change) * 2.0**40
+    def constants(steps: int) -> tuple[Array, Array]:
+        """D and L of an update by so many steps."""
+        h_scale = steps * step_size / (z_step * grid.change) * 2.0**40
         fixed = np.rint(np.clip(direction * h_scale, -(2.0**60), 2.0**60)).astype(np.int64)
+        return fixed, np.rint(np.clip(steps * step_size * penalty * 2.0**40, -(2.0**44), 2.0**44)).astype(np.int64)
+
+    def constant_part(first: int, steps: int) -> Array:
+        fixed, decay = constants(steps)
         return np.clip((fixed + decay * q + random32(first)) >> 32, -fine_max - 1, fine_max)
 
     data, x_step = integer_rows(x)
     q = z.astype(np.int64).reshape(outputs, d)
     penalty = np.full(d, l2) if shrink is None else shrink
-    decay = np.rint(np.clip(step_size * penalty * 2.0**40, -(2.0**44), 2.0**44)).astype(np.int64)
     base = ars_blocks(seed, stream, 0, padded // 16)
-    every = refresh_steps(step_size, max(0.0, float(penalty.max())))
+    every = refresh_steps(step_size, max(0.0, float(penalty.max())), len(samples))
+    span = 2 if outputs == 1 and not wide and every > 1 else 1  # steps of an update
+    every //= span
     offsets = np.zeros(outputs) if intercept is None else intercept.copy()
-    t = clipped = 0
+    u = clipped = 0  # number of the update
     range_used = 0.0
-    runs = grid.split(samples)
-    for k, run in enumerate(runs):
-        stop = t + len(run)
-        at_end = observed = largest = 0
-        for i in run:
-            if t % every == 0:
-                h = constant_part(DITHER_REFRESH + t // every * n_blocks)
-            step = z_step * grid.change
-            products = [float(np.dot(data[i], q[c])) for c in range(outputs)]
-            unit, factor = x_step * step, step_size * x_step / step * 256
-            weight = 1.0 if weights is None else float(weights[i])
-            m = np.array([(margins[i, c] + offsets[c]) + unit * products[c] for c in range(outputs)])
-            slopes = loss_slopes(m, float(targets[i]), loss, loss_parameter)
-            differences = [weight * (slopes[c] - float(anchors[i, c])) for c in range(outputs)]
-            betas = [g * factor for g in differences]
-            if centered and outputs == 1:
-                known: dict[str, Any] = {"unit": unit, "offset": float(offsets[0]), "weight": weight}
-                direct, beta = (
-                    centered_difference(float(anchors[i, 0]), products[0], loss, factor=f, **known)
-                    for f in (1.0, factor)
+    updates = [samples[t : t + span] for t in range(0, len(samples), span)]
+    runs = grid.split(np.arange(len(updates)))
+
+    def beta_code(beta: float, random: Array) -> int:
+        nonlocal clipped
+        beta += float(random.view("<u4")[0]) * 2.0**-32 - (0.5 - 2.0**-33)  # symmetric about 0
+        inside = -beta_max - 0.5 < beta < beta_max + 0.5
+        clipped += not inside
+        return int(np.rint(beta)) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
+
+    def betas(i: int, products: list[float], late: tuple[float, float] | None = None) -> list[float]:
+        """What multiplies the row, for every output, unrounded; moves the intercepts. `late`: rate and amount."""
+        unit, factor = x_step * (z_step * grid.change), step_size * x_step / (z_step * grid.change) * 256
+        weight = 1.0 if weights is None else float(weights[i])
+        if late is not None:
+            if centered and loss == 1 and intercept is None:
+                beta = continued_difference(
+                    float(anchors[i, 0]), products[0], *late, unit=unit, weight=weight, factor=-factor
                 )
-                if direct is not None and beta is not None:
-                    differences, betas = [direct], [beta]
+                if beta is not None:
+                    return [-beta]
+            products = [products[0] + late[0] * late[1]]
+        m = np.array([(margins[i, c] + offsets[c]) + unit * products[c] for c in range(outputs)])
+        slopes = loss_slopes(m, float(targets[i]), loss, loss_parameter)
+        differences = [weight * (slopes[c] - float(anchors[i, c])) for c in range(outputs)]
+        result = [g * factor for g in differences]
+        if centered and outputs == 1:
+            known: dict[str, Any] = {"unit": unit, "offset": float(offsets[0]), "weight": weight}
+            direct, beta = (
+                centered_difference(float(anchors[i, 0]), products[0], loss, factor=f, **known) for f in (1.0, factor)
+            )
+            if direct is not None and beta is not None:
+                differences, result = [direct], [beta]
+        if intercept is not None and intercept_direction is not None:
             for c, g in enumerate(differences):
-                if intercept is not None and intercept_direction is not None:
-                    offsets[c] -= intercept_step * (g + intercept_direction[c])
-                first = DITHER_STEPS + 3 * (t * outputs + c)
-                whitening, round_key, word = ars_blocks(seed, stream, first, 3)
+                offsets[c] -= intercept_step * (g + intercept_direction[c])
+        return result
+
+    for k, run in enumerate(runs):
+        stop = u + len(run)
+        at_end = observed = largest = 0
+        for _ in run:
+            rows, first = updates[u], DITHER_STEPS + 3 * u * outputs
+            if u % every == 0:
+                h = constant_part(DITHER_REFRESH + u // every * n_blocks, span)
+            if len(rows) < span:  # the last step of an odd number
+                h = constant_part(DITHER_REFRESH + (u // every + 1) * n_blocks, 1)
+            words = ars_blocks(seed, stream, first, 3 * outputs)
+            exact = betas(rows[0], [float(np.dot(data[rows[0]], q[c])) for c in range(outputs)])
+            codes = [beta_code(beta, words[3 * c + 2, :4]) for c, beta in enumerate(exact)]
+            moves = [-code * data[rows[0]] for code in codes]
+            if len(rows) == 2:
+                x0, x1 = data[rows[0]], data[rows[1]]
+                shift = drift_shift(*constants(span))
+                drift = float(np.dot(x1, (h[0] + ((1 << shift) >> 1)) >> shift))
+                product = float(np.dot(x1, q[0])) - 2.0**-9 * 2.0**shift * drift
+                (beta,) = betas(rows[1], [product], (float(np.dot(x0, x1)) * 2.0**-8, -float(codes[0])))
+                moves = [sat(moves[0] - beta_code(beta, words[2, 4:8]) * x1)]
+            for c, move in enumerate(moves):
+                whitening, round_key = words[3 * c : 3 * c + 2]
                 dither = aes_round(base ^ whitening, round_key).reshape(-1)[place].astype(np.int64)
-                uniform = float(word[:4].view("<u4")[0]) * 2.0**-32 - (0.5 - 2.0**-33)  # symmetric about 0
-                beta = betas[c] + uniform
-                inside = -beta_max - 0.5 < beta < beta_max + 0.5
-                beta_q = int(np.rint(beta)) if inside else int(np.nan_to_num(np.sign(beta))) * beta_max
-                clipped += not inside
-                q[c] = np.clip(sat((q[c] << 8) + dither + sat(-beta_q * data[i] - h[c])) >> 8, code_min, code_max)
-            t += 1
-            if t % every == 0 or t == stop:
+                q[c] = np.clip(sat((q[c] << 8) + dither + sat(move - h[c])) >> 8, code_min, code_max)
+            u += 1
+            if u % every == 0 or u == stop:
                 at_end += int(np.count_nonzero((q == code_min) | (q == code_max)))
                 largest = max(largest, int(np.max(np.abs(q))))
                 observed += 1
                 if grid.averaging:
-                    grid.add(np.asarray(step * q.reshape(z.shape), np.float64))
+                    grid.add(np.asarray(z_step * grid.change * q.reshape(z.shape), np.float64))
         range_used = min(1.0, largest / code_max)
         grid.observe(Report(at_end / (observed * q.size), range_used, (q == code_min) | (q == code_max)))
         factor = grid.next_factor() if k + 1 < len(runs) else 1.0
@@ -230,7 +295,7 @@ def lowbit_epoch(
             multiplier = int(np.rint(min(2.0**32 / factor, 2.0**47)))
             first = DITHER_CHANGE + 2 * k * n_blocks
             q = np.clip((multiplier * q + random32(first)) >> 32, code_min, code_max)
-            h = constant_part(first + n_blocks)
+            h = constant_part(first + n_blocks, span)
     z[...] = q.reshape(z.shape)
     if intercept is not None:
         intercept[:] = offsets

@@ -245,7 +245,8 @@ def test_sixteen_bits_follow_the_float64_epoch(dtype, loss, l2):
     z = np.zeros(d)
     names = ("x", "x_step", "targets", "margins", "anchors", "direction", "step_size", "l2", "loss", "samples")
     float_epoch(w=z, **{k: args[k] for k in names})
-    lag = _reference.refresh_steps(args["step_size"], l2) / 2 * args["step_size"] * l2 * np.linalg.norm(z)
+    shared = _reference.refresh_steps(args["step_size"], l2, len(args["samples"]))
+    lag = shared / 2 * args["step_size"] * l2 * np.linalg.norm(z)
     assert np.linalg.norm(z) > 1000 * args["z_step"] * math.sqrt(d)
     assert np.linalg.norm(args["z_step"] * codes - z) < 0.6 * args["z_step"] * math.sqrt(steps * d) + lag
 

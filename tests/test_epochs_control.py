@@ -18,6 +18,7 @@ from lpnum_optim.scale_rules import Automatic
 
 ALWAYS = -1.0  # as `crowded`: every run counts as crowded
 
+STEPS = {8: 2, 16: 1}  # steps of one update, which a run does not divide
 SCALARS = [f.name for f in dataclasses.fields(GridControl) if f.name != "total"]
 
 # The parameters of some rules, and which factors they lead to on random codes.
@@ -98,21 +99,21 @@ def test_a_grid_that_stays_gives_the_codes_of_a_plain_call(segments, bits):
     assert report[2] == beta_saturated
     assert report[0] == control.saturated
     assert control.change == 1.0
-    assert control.runs == min(segments, 130)
+    assert control.runs == min(segments, 130 // STEPS[bits])
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("mean_runs", [1, 3, 8, 100])
 def test_the_mean_is_that_of_the_observed_values(bits, mean_runs):
-    """Eight runs of one step each are eight points of observation, each of which an epoch cut short ends at."""
-    args, codes = lowbit_case(6, 70, np.int8, bits, steps=8)
+    """Eight runs of one update each are eight points of observation, each of which an epoch cut short ends at."""
+    args, codes = lowbit_case(6, 70, np.int8, bits, steps=8 * STEPS[bits])
     rule = {"segments": 8, "crowded": ALWAYS, "widen": 1.25}
     control = GridControl(mean_runs=mean_runs, **rule)
     run(epochs.lowbit_epoch, {**args, "control": control}, codes)
     ends = []
-    for steps in range(1, 9):
-        short = GridControl(**{**rule, "segments": steps})
-        got, _ = run(epochs.lowbit_epoch, {**args, "samples": args["samples"][:steps], "control": short}, codes)
+    for runs in range(1, 9):
+        short, samples = GridControl(**{**rule, "segments": runs}), args["samples"][: runs * STEPS[bits]]
+        got, _ = run(epochs.lowbit_epoch, {**args, "samples": samples, "control": short}, codes)
         assert short.mean is None
         ends.append(args["z_step"] * short.change * got)
     assert control.mean_terms == min(8, mean_runs)
@@ -128,7 +129,7 @@ def test_no_steps_are_no_runs():
 def changed(codes, bits, rule):
     """The codes after one change of the grid, by steps that do not move them."""
     d = len(codes)
-    args, _ = lowbit_case(4, d, np.int8, bits, steps=2, n=1, x=np.zeros((1, d), np.int8), direction=np.zeros(d))
+    args, _ = lowbit_case(4, d, np.int8, bits, steps=4, n=1, x=np.zeros((1, d), np.int8), direction=np.zeros(d))
     control = GridControl(segments=2, **rule)
     got, _ = run(epochs.lowbit_epoch, {**args, "control": control}, codes)
     return got.astype(np.int64), control.change
@@ -181,7 +182,8 @@ def test_sixteen_bits_follow_the_float64_epoch_through_changes(loss, l2, rule):
     z = np.zeros(d)
     names = ("x", "x_step", "targets", "margins", "anchors", "direction", "step_size", "l2", "loss", "samples")
     float_epoch(w=z, **{k: args[k] for k in names})
-    lag = _reference.refresh_steps(args["step_size"], l2) / 2 * args["step_size"] * l2 * np.linalg.norm(z)
+    shared = _reference.refresh_steps(args["step_size"], l2, len(args["samples"]))
+    lag = shared / 2 * args["step_size"] * l2 * np.linalg.norm(z)
     assert np.linalg.norm(z) > 1000 * widest * math.sqrt(d)
     error = np.linalg.norm(args["z_step"] * control.change * codes - z)
     assert error < 0.6 * widest * math.sqrt((steps + segments) * d) + lag

@@ -102,17 +102,20 @@ def test_every_combination_as_specified(kind, bits):
         assert intercept is None or np.all(intercept != args["intercept"])
 
 
-@pytest.mark.parametrize("outputs", [2, 3, 10, 70])
-def test_many_outputs_with_changes_of_the_grid(outputs):
-    for k, kind in enumerate(("int8", "uint4")):
-        args = case(outputs, 70, kind, 8, outputs, SOFTMAX, steps=40)
+@pytest.mark.parametrize("outputs", [1, 2, 3, 10, 70])
+def test_any_number_of_outputs_with_changes_of_the_grid(outputs):
+    for k, kind in enumerate(("int8", "uint4", "int4")):
+        args = case(outputs, 70, kind, 8, outputs, SOFTMAX if outputs > 1 else LOGISTIC, steps=41, step_size=1.0)
         args["z"] //= 8
         results = []
-        for function in (_reference.lowbit_epoch, epochs.lowbit_epoch):
-            control = GridControl(segments=6, learning=True, wide=0.1, mean_runs=k)
+        for level in (None, *LEVELS):
+            epochs.set_simd_level(level or 0)
+            control = GridControl(segments=6, learning=True, wide=0.004, mean_runs=k)
+            function = _reference.lowbit_epoch if level is None else epochs.lowbit_epoch
             results.append((*run(function, {**args, "control": control}), control.change, control.mean))
-        for a, b in zip(*results, strict=True):
-            np.testing.assert_array_equal(a, b)
+        for expected, *got in zip(*results, strict=True):
+            for result in got:
+                np.testing.assert_array_equal(result, expected)
         assert results[0][3] != 1.0
 
 

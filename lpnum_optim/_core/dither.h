@@ -3,9 +3,10 @@
  * All bits come from ARS-7 (ars.h) with key (seed, stream); block(i) below is block i of that stream.
  *
  *     base       S_j   = block(j)                              16 bytes, for coordinates 16j .. 16j+15, once per epoch
- *     step t     A_t   = block(DITHER_STEPS + 3t)              whitening of the input of the round
+ *     update t   A_t   = block(DITHER_STEPS + 3t)              whitening of the input of the round
  *                B_t   = block(DITHER_STEPS + 3t + 1)          round key
- *                u_t   = first 32-bit little-endian word of block(DITHER_STEPS + 3t + 2), over 2^32: rounds beta
+ *                u_t   = first 32-bit little-endian word of block(DITHER_STEPS + 3t + 2), over 2^32: rounds beta;
+ *                        the second word rounds beta of the second step, where an update takes two
  *     dither     bytes of AESENC(S_j xor A_t, B_t)             byte k belongs to coordinate 16j + k
  *     refresh k  16-bit little-endian word c of the stream that starts at block(DITHER_REFRESH + k * n_blocks):
  *                coordinate c, n_blocks = ceil(d / 64) * 8

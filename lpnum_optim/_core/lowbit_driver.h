@@ -22,6 +22,13 @@ static ALWAYS_INLINE void LOWBIT(lowbit_fine)(FINE *restrict fine, const int64_t
         fine[c] = (FINE)lowbit_clip((int32_t)(sum[c] >> 32), -FINE_MAX - 1, FINE_MAX);
 }
 
+/* drift (OUT): h, of which fine are the values of 64 coordinates. */
+static ALWAYS_INLINE void LOWBIT(lowbit_store_drift)(uint8_t *restrict drift, const FINE *restrict fine, int shift,
+                                                     int variant) {
+    const int half = (1 << shift) >> 1, flip = variant & SIGNED_DATA ? LOWBIT_DRIFT_FLIP : 0;
+    for (size_t c = 0; c < LOWBIT_BLOCK; c++) drift[c] = (uint8_t)(((fine[c] + half) >> shift) ^ flip);
+}
+
 /* New rounding of step_size * (direction + l2 * z) onto the fine grid. In the padding D, q and thus h are zero. */
 static void LOWBIT(lowbit_refresh)(const lowbit_state *s, const lowbit_constants *k, ars_key key, uint64_t block) {
     enum { BATCH = 8 * LOWBIT_BLOCK }; /* enough blocks at a time to hide the latency of the generator */
@@ -42,6 +49,7 @@ static void LOWBIT(lowbit_refresh)(const lowbit_state *s, const lowbit_constants
             else
                 LOWBIT(lowbit_fine)(fine, k->fixed + j, z + j, k->decay + at, random, DECAY_WIDE);
             LOWBIT(lowbit_store_h)(h + j, fine);
+            if (PAIRS && s->outputs == 1) LOWBIT(lowbit_store_drift)(s->drift + j, fine, s->drift_shift, s->data);
             at = at + LOWBIT_BLOCK < s->d_padded ? at + LOWBIT_BLOCK : 0;
         }
     }
@@ -145,7 +153,7 @@ static ALWAYS_INLINE void LOWBIT(lowbit_walk)(const epoch_problem *problem, cons
     const epoch_problem *const p = &own;
     const lowbit_state state = *s;
     const int unpacks = (state.data & PACKED) && !TAKES_PACKED;
-    const uint8_t *const rows = (const uint8_t *)p->x.data, *x = at->x, *next = x;
+    const uint8_t *const rows = (const uint8_t *)p->x.data, *x = at->x[0], *next = x;
     const size_t T = p->samples.count, stride = m->row_stride, ahead = prefetch_distance(stride);
     size_t clipped = 0;
     double product = m->products[0]; /* of one output, in a register */
@@ -170,7 +178,7 @@ static ALWAYS_INLINE void LOWBIT(lowbit_walk)(const epoch_problem *problem, cons
         }
     }
     if (!several) m->products[0] = product;
-    at->x = x, at->t = until, at->clipped += clipped;
+    at->x[0] = x, at->t = until, at->clipped += clipped;
 }
 
 #define VARIANT(variant)                                                                                        \
@@ -215,8 +223,10 @@ static const lowbit_walker LOWBIT(lowbit_walks)[8] = {
 
 static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iterate, const lowbit_control *control,
                               lowbit_report *report) {
-    const size_t T = p->samples.count, outputs = p->outputs;
-    const size_t segments = control->segments < T ? control->segments : T;
+    const size_t T = p->samples.count, outputs = p->outputs, refresh_steps = (size_t)lowbit_refresh_steps_of(p);
+    const size_t span = PAIRS && outputs == 1 && refresh_steps > 1 ? 2 : 1; /* steps of an update */
+    const size_t updates = (T + span - 1) / span, every = refresh_steps / span;
+    const size_t segments = control->segments < updates ? control->segments : updates;
     const ars_key key = {iterate->seed, iterate->stream};
     const int data = lowbit_variant(p->x.kind);
     lowbit_memory m;
@@ -226,7 +236,8 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
     const int clips = iterate->code_min > -FULL_RANGE - 1 || iterate->code_max < FULL_RANGE;
     const int unpacks = (data & PACKED) && !TAKES_PACKED;
     const int variant = (unpacks ? data & ~PACKED : data) | (clips ? CLIPS : 0);
-    const lowbit_walker walk = outputs == 1 ? LOWBIT(lowbit_walks)[variant] : LOWBIT(lowbit_walk_several);
+    const lowbit_walker walk_steps = outputs == 1 ? LOWBIT(lowbit_walks)[variant] : LOWBIT(lowbit_walk_several);
+    const lowbit_walker walk = span == 2 ? lowbit_pair_walks[variant] : walk_steps;
     lowbit_place at = {.step = LOWBIT(lowbit_steps)[variant]};
     const uint8_t *const rows = (const uint8_t *)p->x.data;
     CODE *const z = (CODE *)state.z, *const codes = (CODE *)iterate->codes;
@@ -235,29 +246,43 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
     ars_fill((uint8_t *)(uintptr_t)state.base, key, 0, d_padded / 16);
 
     const uint64_t refresh_blocks = outputs * d_padded / 8;
-    const size_t every = (size_t)m.constants.refresh_steps;
-    const size_t words_steps = outputs < LOWBIT_MAX_REFRESH ? LOWBIT_MAX_REFRESH / outputs : 1;
-    size_t run_end = 0;
+    const size_t words_steps = outputs < LOWBIT_WORDS ? LOWBIT_WORDS / outputs : 1;
+    size_t updates_end = 0;
     *report = (lowbit_report){.change = 1.0};
 
-    lowbit_scales scale = lowbit_set_scales(p, iterate->step, &m.constants, d_padded, data);
-    if (T) {
-        at.x = rows + sample_at(&p->samples, 0) * row_stride;
-        LOWBIT(lowbit_products)(&state, at.x, m.unpacked[0], data, m.products);
-        if (unpacks) at.x = m.unpacked[0];
+    lowbit_set_decay(p, &m.constants, span, data);
+    lowbit_scales scale = lowbit_set_scales(p, iterate->step, &m.constants, span, d_padded, data);
+    state.drift_shift = lowbit_drift_shift(&m.constants, d_padded);
+    if (T && span == 2) {
+        lowbit_pair_start(p, &state, &m, &at);
+    } else if (T) {
+        at.x[0] = rows + sample_at(&p->samples, 0) * row_stride;
+        LOWBIT(lowbit_products)(&state, at.x[0], m.unpacked[0], data, m.products);
+        if (unpacks) at.x[0] = m.unpacked[0];
     }
     for (size_t k = 0; k < segments; k++) {
         lowbit_watch watch = lowbit_begin_watch(control, iterate, report, k, segments);
-        run_end += T / segments + (k < T % segments);
+        updates_end += updates / segments + (k < updates % segments);
+        const size_t run_end = updates_end * span < T ? updates_end * span : T;
         while (at.t < run_end) {
-            const size_t next_refresh = (at.t / every + 1) * every;
+            const size_t refreshes = at.t / span / every, next_refresh = (refreshes + 1) * every * span;
             const size_t stop = next_refresh < run_end ? next_refresh : run_end;
-            if (at.t % every == 0)
-                LOWBIT(lowbit_refresh)(&state, &m.constants, key, DITHER_REFRESH + at.t / every * refresh_blocks);
+            if (at.t / span % every == 0) {
+                LOWBIT(lowbit_refresh)(&state, &m.constants, key, DITHER_REFRESH + refreshes * refresh_blocks);
+                if (span == 2) lowbit_follow_h(p, &state, &m, at.t);
+            }
             while (at.t < stop) {
-                const size_t some = stop - at.t < words_steps ? stop - at.t : words_steps;
-                ars_fill(m.words, key, DITHER_STEPS + 3 * outputs * at.t, 3 * outputs * some);
-                walk(p, &state, &m, scale, &at, at.t + some);
+                const size_t left = stop - at.t, some = left < words_steps ? left : words_steps;
+                const size_t whole = some / span * span, block = 3 * outputs * (at.t / span);
+                ars_fill(m.words, key, DITHER_STEPS + block, 3 * outputs * ((some + span - 1) / span));
+                if (whole) {
+                    walk(p, &state, &m, scale, &at, at.t + whole);
+                } else { /* the last step of an odd number */
+                    lowbit_set_decay(p, &m.constants, 1, data);
+                    scale = lowbit_set_scales(p, iterate->step * report->change, &m.constants, 1, d_padded, data);
+                    LOWBIT(lowbit_refresh)(&state, &m.constants, key, DITHER_REFRESH + (refreshes + 1) * refresh_blocks);
+                    walk_steps(p, &state, &m, scale, &at, at.t + 1);
+                }
             }
             LOWBIT(lowbit_observe)(&state, &watch);
         }
@@ -270,10 +295,14 @@ static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iter
         report->change *= factor;
         const uint64_t block = DITHER_CHANGE + 2 * k * refresh_blocks;
         LOWBIT(lowbit_change_codes)(&state, factor, key, block);
-        scale = lowbit_set_scales(p, iterate->step * report->change, &m.constants, d_padded, data);
+        scale = lowbit_set_scales(p, iterate->step * report->change, &m.constants, span, d_padded, data);
+        state.drift_shift = lowbit_drift_shift(&m.constants, d_padded);
         LOWBIT(lowbit_refresh)(&state, &m.constants, key, block + refresh_blocks);
-        LOWBIT(lowbit_products)(&state, rows + sample_at(&p->samples, at.t) * row_stride, m.unpacked[at.t & 1], data,
-                                m.products);
+        if (span == 2)
+            lowbit_pair_start(p, &state, &m, &at);
+        else
+            LOWBIT(lowbit_products)(&state, rows + sample_at(&p->samples, at.t) * row_stride, m.unpacked[at.t & 1], data,
+                                    m.products);
     }
     for (size_t c = 0; c < outputs; c++)
         for (size_t j = 0; j < d; j++) codes[c * d + j] = z[c * d_padded + lowbit_position(j, data)];

@@ -6,37 +6,55 @@
  *     step   = sat(-beta_q * x - h)
  *     q      = clip(sat((q << 8) + r + step) >> 8, code_min, code_max)         the arithmetic shift is the rounding
  *     h      = sat(floor((D + L * q + 2^16 * random16) / 2^32))                refreshed every K steps
- *     D = rint(step_size * direction * 2^40 / z_step),  L = rint(step_size * l2 * 2^40)
+ *     D = rint(s * step_size * direction * 2^40 / z_step),  L = rint(s * step_size * l2 * 2^40),  s = 1
  *
  * with r = 0..255 the dither byte. For int8 codes sat is saturation to 16 bits and |beta_q| <= 127; for int16 codes the
  * update has 32 bits, cannot overflow, |beta_q| <= 32767 and |h| < 2^23. Refreshing h averages away its rounding and
- * lets L2 follow z; K = floor(1 / (16 * step_size * l2)) within 1..64, so z shrinks by at most 1/16 between two
- * refreshes. Data of 4 bits enter as x = 16 * code with x_step / 16: products with beta_q then use the whole range.
+ * lets L2 follow z; K = floor(1 / (16 * step_size * l2)), at least 1, so z shrinks by at most 1/16 between two refreshes,
+ * and at most T / 128 within 64..256 for T steps: refreshes are also the points at which the grid and the mean of z are
+ * observed. Data of 4 bits enter as x = 16 * code with x_step / 16: products with beta_q then use the whole range.
+ *
+ * int8 codes of one output are updated by pairs of steps, if K > 1 (then s = 2 and h is that of both): z is rounded once
+ *
+ *     step   = sat(sat(-beta0_q * x0 - beta1_q * x1) - h)
+ *
+ * and beta1 is that of the margin after the first step, whose product of codes is, without that step's rounding,
+ *
+ *     x1.q - beta0_q * x0.x1 / 2^8 - 2^e * x1.g / 2^9,   g = (h + (2^e >> 1)) >> e
+ *
+ * with e the smallest exponent with which g surely has 8 bits (lowbit_drift_shift). So a pair is two steps of SVRG and
+ * then a rounding: what the steps wait for, sums over the coordinates and a rounding that depends on them, is waited for
+ * once. The last step of an odd number stands alone, with an h of its own.
  *
  * Where z_step is multiplied by a factor (lowbit_control.h), the codes are rounded stochastically to the new grid,
  *
  *     q      = clip(floor((M * q + 2^16 * random16) / 2^32), code_min, code_max),   M = rint(2^32 / factor),
  *
  * for a power of two a shift (to the left an exact one). D, the scales of beta and of the product, the product of the
- * next row and h, here too, follow from the new z_step and the new codes. Steps, refreshes and their random bits are
+ * next row and h, here too, follow from the new z_step and the new codes. Updates, refreshes and their random bits are
  * counted through the epoch, so one that never changes its grid does not depend on how it is divided into runs.
  */
 #ifndef LPNUM_LOWBIT_EPOCH_H
 #define LPNUM_LOWBIT_EPOCH_H
 
+#include <math.h>
 #include <stdlib.h>
 
 enum {
     LOWBIT_BLOCK = 64, /* coordinates; rows of 4-bit codes are taken in two of them */
     LOWBIT_SHIFT = 8,
-    LOWBIT_MAX_REFRESH = 64,
+    LOWBIT_MIN_REFRESH = 64, /* unless L2 wants it sooner */
+    LOWBIT_MAX_REFRESH = 256,
+    LOWBIT_WORDS = 64, /* steps whose random words are made at once */
     LOWBIT_CHUNK = 1024 /* AVX2: coordinates whose part of a step that does not need beta is prepared at once */
 };
 
-/* Variants of a step: data signed; codes that do not use the whole range of their storage; two 4-bit codes to a byte. */
-enum { SIGNED_DATA = 1, CLIPS = 2, PACKED = 4 };
+/* Variants of a step: data signed; codes that do not use the whole range of their storage; two 4-bit codes to a byte; of
+ * a pair, factors that are together above 128. */
+enum { SIGNED_DATA = 1, CLIPS = 2, PACKED = 4, LARGE = 8 };
 
-/* What steps need. z, h have d_padded entries for every output, base one for all; in the padding z and h stay zero. */
+/* What steps need. z, h have d_padded entries for every output, base and drift one for all; in the padding z and h stay
+ * zero. */
 typedef struct {
     size_t d, d_padded, outputs;
     size_t row_bytes;    /* of a row as a step reads it */
@@ -47,6 +65,8 @@ typedef struct {
     void *z, *h;
     const uint8_t *base;
     int16_t *ready; /* LOWBIT_CHUNK, scratch of a step */
+    uint8_t *drift; /* of pairs: h / 2^drift_shift in 8 bits, for signed data 128 more */
+    int drift_shift;
 } lowbit_state;
 
 /* Arguments of one update of the codes of one output. */
@@ -57,6 +77,17 @@ typedef struct {
     const uint8_t *words;            /* keys of the dither */
 } lowbit_update;
 
+/* Arguments of one update by a pair of steps, each with its rows. */
+typedef struct {
+    const uint8_t *x[2], *next[2], *ahead[2], *words;
+} lowbit_pair;
+
+/* What a pair of steps needs: products of its rows with the codes, of its rows with each other, of the second row with
+ * drift. */
+typedef struct {
+    double first, second, gram, drift;
+} lowbit_pair_products;
+
 /* Adding it rounds to an integer, which then stands in the low bits. */
 static const double LOWBIT_MAGIC = 0x1.8p52;
 
@@ -66,9 +97,15 @@ static inline int32_t lowbit_low_bits(double shifted) {
     return (int32_t)(uint32_t)bits;
 }
 
-static inline int lowbit_refresh_steps(double step_size, double l2) {
+static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : v; }
+
+/* K of an epoch of T steps. */
+static inline int lowbit_refresh_steps(double step_size, double l2, size_t T) {
+    const size_t part = T / 128;
+    const int most = lowbit_clip(part < LOWBIT_MAX_REFRESH ? (int)part : LOWBIT_MAX_REFRESH, LOWBIT_MIN_REFRESH,
+                                 LOWBIT_MAX_REFRESH);
     const double steps = 1.0 / (16.0 * step_size * l2); /* inf for l2 = 0 */
-    return steps >= LOWBIT_MAX_REFRESH ? LOWBIT_MAX_REFRESH : steps >= 2.0 ? (int)steps : 1;
+    return steps >= most ? most : steps >= 2.0 ? (int)steps : 1;
 }
 
 /* value rounded to the nearest-even integer, saturating at +-2^bits; NaN gives 0. */
@@ -97,7 +134,7 @@ static inline int64_t lowbit_random32(const uint8_t *word) {
 
 static ALWAYS_INLINE int lowbit_data(uint8_t byte, int variant) { return variant & SIGNED_DATA ? (int8_t)byte : byte; }
 
-static inline int lowbit_clip(int v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : v; }
+static inline int sat16(int v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; }
 
 /* Where coordinate j is kept: of 128 packed codes the even ones, which are the low halves of 64 bytes, then the odd. */
 static inline size_t lowbit_position(size_t j, int variant) {
@@ -119,12 +156,15 @@ static void lowbit_unpack(uint8_t *restrict dst, const uint8_t *restrict row, si
 #include "lowbit_state.h"
 #if LPNUM_X86 && LPNUM_LEVEL == 2
 #include "lowbit_step8_avx512.h"
+#include "lowbit_pair8_avx512.h"
 #include "lowbit_step16_avx512.h"
 #elif LPNUM_X86 && LPNUM_LEVEL == 1
 #include "lowbit_step8_avx2.h"
+#include "lowbit_pair8_avx2.h"
 #include "lowbit_step16_avx2.h"
 #else
 #include "lowbit_step8.h"
+#include "lowbit_pair8.h"
 #include "lowbit_step16.h"
 #endif
 
@@ -134,7 +174,7 @@ typedef double (*lowbit_stepper)(const lowbit_state *s, const lowbit_update *u, 
 /* Where an epoch has come to: its next step, the row of that step, and how often beta was clipped. */
 typedef struct {
     size_t t, clipped;
-    const uint8_t *x;
+    const uint8_t *x[2];
     lowbit_stepper step; /* for several outputs */
 } lowbit_place;
 
@@ -147,7 +187,9 @@ typedef void (*lowbit_walker)(const epoch_problem *p, const lowbit_state *s, low
 #define BETA_MAX 127
 #define FULL_RANGE 127
 #define TAKES_PACKED (LPNUM_X86 && LPNUM_LEVEL > 0)
+#define PAIRS 1
 #define LOWBIT(f) f##8
+#include "lowbit_pairs.h"
 #include "lowbit_driver.h"
 #undef CODE
 #undef FINE
@@ -155,6 +197,7 @@ typedef void (*lowbit_walker)(const epoch_problem *p, const lowbit_state *s, low
 #undef BETA_MAX
 #undef FULL_RANGE
 #undef TAKES_PACKED
+#undef PAIRS
 #undef LOWBIT
 
 #define CODE int16_t
@@ -163,6 +206,7 @@ typedef void (*lowbit_walker)(const epoch_problem *p, const lowbit_state *s, low
 #define BETA_MAX 32767
 #define FULL_RANGE 32767
 #define TAKES_PACKED 0
+#define PAIRS 0
 #define LOWBIT(f) f##16
 #include "lowbit_driver.h"
 

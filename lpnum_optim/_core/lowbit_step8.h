@@ -4,8 +4,6 @@
 
 static inline void lowbit_store_h8(int16_t *restrict h, const int16_t *restrict fine) { memcpy(h, fine, 128); }
 
-static inline int sat16(int v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; }
-
 static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_update *u, double shifted,
                                           int variant) {
     int8_t *restrict z = (int8_t *)u->z;

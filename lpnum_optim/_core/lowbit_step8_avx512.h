@@ -1,9 +1,8 @@
 /* One update of int8 codes, fused with the product of the next row and the new codes, 64 coordinates at a time.
  *
- * In 16-bit lanes, the even coordinates in one register, the odd ones in another, so that nothing has to be shuffled:
- * 256 q + r is the byte q above the byte r; signed data are taken as 256 x, the high half of whose product with
- * -256 beta is -beta x; unsigned ones go through a byte multiply-add with (-beta, 0) or (0, -beta). After the shift codes
- * lie within -128..127; only narrower ranges have to be clipped (variant CLIPS). */
+ * In 16-bit lanes, in the order of unpacking (of 16 coordinates the first 8 in one register, the others in another): q
+ * above the dither r is 256 q + r; signed data above zero are 256 x, the high half of whose product with -256 beta is
+ * -beta x. After the shift codes lie within -128..127; only narrower ranges have to be clipped (variant CLIPS). */
 #ifndef LPNUM_LOWBIT_STEP8_AVX512_H
 #define LPNUM_LOWBIT_STEP8_AVX512_H
 
@@ -11,40 +10,54 @@
 enum { LOWBIT_SUM8 = 1 << 16 };
 
 static inline void lowbit_store_h8(int16_t *restrict h, const int16_t *restrict fine) {
-    for (int k = 0; k < 32; k++) h[k] = fine[2 * k], h[32 + k] = fine[2 * k + 1];
+    for (int lane = 0; lane < 4; lane++) {
+        memcpy(h + 8 * lane, fine + 16 * lane, 16);
+        memcpy(h + 8 * lane + 32, fine + 16 * lane + 8, 16);
+    }
 }
 
 typedef struct {
-    __m512i even, odd; /* factors: -256 beta twice, or (-beta, 0) and (0, -beta) */
-    __m512i whitening, round_key, low, high, flip, lowest, highest;
+    __m512i factor; /* -beta, for signed data -256 beta */
+    __m512i whitening, round_key, order, flip, lowest, highest;
 } lowbit_lanes8;
 
 typedef struct {
     __m512i product, bias;
 } lowbit_sums8;
 
-static ALWAYS_INLINE __m512i lowbit_select8(__m512i mask, __m512i a, __m512i b) {
-    return _mm512_ternarylogic_epi64(a, mask, b, 0xE2); /* overwrites a, which is needed no more, not the mask */
+/* The new codes: low, high (IN) are what the steps add, in the order of unpacking, but for h. */
+static ALWAYS_INLINE __m512i lowbit_move8(int8_t *z, const int16_t *h, const uint8_t *base, __m512i low, __m512i high,
+                                          __m512i whitening, __m512i round_key, __m512i order,
+                                          int fits) {
+    const __m512i white = _mm512_xor_si512(_mm512_load_si512((const void *)base), whitening);
+    const __m512i r = _mm512_aesenc_epi128(white, round_key), old = _mm512_load_si512((const void *)z);
+    const __m512i h0 = _mm512_load_si512((const void *)h), h1 = _mm512_load_si512((const void *)(h + 32));
+    low = fits ? _mm512_sub_epi16(low, h0) : _mm512_subs_epi16(low, h0);
+    high = fits ? _mm512_sub_epi16(high, h1) : _mm512_subs_epi16(high, h1);
+    low = _mm512_adds_epi16(low, _mm512_unpacklo_epi8(r, old));
+    high = _mm512_adds_epi16(high, _mm512_unpackhi_epi8(r, old));
+    return _mm512_permutex2var_epi8(low, order, high);
 }
+
+/* Which bytes of two registers, in the order of unpacking, are the high bytes of the coordinates. */
+static const uint8_t lowbit_order8[64] __attribute__((aligned(64))) = {
+#define EIGHT(n) n + 1, n + 3, n + 5, n + 7, n + 9, n + 11, n + 13, n + 15
+    EIGHT(0), EIGHT(64), EIGHT(16), EIGHT(80), EIGHT(32), EIGHT(96), EIGHT(48), EIGHT(112)};
+#undef EIGHT
 
 /* x (IN): 64 data bytes. */
 static ALWAYS_INLINE void lowbit_block8(int8_t *z, const int16_t *h, const uint8_t *base, __m512i x, __m512i next,
                                         const lowbit_lanes8 *k, lowbit_sums8 *sums, int variant) {
-    const __m512i white = _mm512_xor_si512(_mm512_load_si512((const void *)base), k->whitening);
-    const __m512i r = _mm512_aesenc_epi128(white, k->round_key), old = _mm512_load_si512((const void *)z);
-    __m512i even, odd; /* -beta * x */
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i low, high; /* -beta * x */
     if (variant & SIGNED_DATA) {
-        even = _mm512_mulhi_epi16(_mm512_slli_epi16(x, 8), k->even);
-        odd = _mm512_mulhi_epi16(_mm512_and_si512(x, k->high), k->even);
+        low = _mm512_mulhi_epi16(_mm512_unpacklo_epi8(zero, x), k->factor);
+        high = _mm512_mulhi_epi16(_mm512_unpackhi_epi8(zero, x), k->factor);
     } else {
-        even = _mm512_maddubs_epi16(x, k->even);
-        odd = _mm512_maddubs_epi16(x, k->odd);
+        low = _mm512_mullo_epi16(_mm512_unpacklo_epi8(x, zero), k->factor);
+        high = _mm512_mullo_epi16(_mm512_unpackhi_epi8(x, zero), k->factor);
     }
-    even = _mm512_subs_epi16(even, _mm512_load_si512((const void *)h));
-    odd = _mm512_subs_epi16(odd, _mm512_load_si512((const void *)(h + 32)));
-    even = _mm512_adds_epi16(even, lowbit_select8(k->low, r, _mm512_slli_epi16(old, 8)));
-    odd = _mm512_adds_epi16(odd, lowbit_select8(k->low, _mm512_srli_epi16(r, 8), old));
-    __m512i q = lowbit_select8(k->low, _mm512_srli_epi16(even, LOWBIT_SHIFT), odd);
+    __m512i q = lowbit_move8(z, h, base, low, high, k->whitening, k->round_key, k->order, 0);
     if (variant & CLIPS) q = _mm512_min_epi8(_mm512_max_epi8(q, k->lowest), k->highest);
     _mm512_store_si512((void *)z, q);
     if (variant & SIGNED_DATA) { /* unsigned times signed: with 128 + q, and 128 * next, which is there before q */
@@ -79,15 +92,12 @@ static ALWAYS_INLINE double lowbit_lane_sum8(__m512i v) {
 static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_update *u, double shifted,
                                           int variant) {
     const size_t span = variant & PACKED ? 128 : 64; /* coordinates of 64 bytes */
-    const __m128i factor = _mm_castpd_si128(_mm_set_sd(shifted));
-    const __mmask64 odd_bytes = 0xAAAAAAAAAAAAAAAA;
+    const __m512i factor = _mm512_broadcastw_epi16(_mm_castpd_si128(_mm_set_sd(shifted)));
     const lowbit_lanes8 k = {
-        .even = _mm512_maskz_broadcastb_epi8(variant & SIGNED_DATA ? odd_bytes : ~odd_bytes, factor),
-        .odd = _mm512_maskz_broadcastb_epi8(odd_bytes, factor),
+        .factor = variant & SIGNED_DATA ? _mm512_slli_epi16(factor, 8) : factor,
         .whitening = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)u->words)),
         .round_key = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(u->words + 16))),
-        .low = _mm512_set1_epi16(0x00FF),
-        .high = _mm512_set1_epi16((short)0xFF00),
+        .order = _mm512_load_si512((const void *)lowbit_order8),
         .flip = _mm512_set1_epi8((char)0x80),
         .lowest = _mm512_set1_epi8((char)s->code_min),
         .highest = _mm512_set1_epi8((char)s->code_max),

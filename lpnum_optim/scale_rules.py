@@ -116,9 +116,9 @@ class Automatic:
        less noise): the noise of rounding in the curved directions averages out. What the mean lags behind in the flat
        directions, Anderson acceleration of the snapshots makes up (`acceleration` of `minimize`, on by default here).
 
-    Measured by ``tools/scale_rule_table.py`` on 16 problems of public data (8 to 784 features, L / l2 from 3e3 to 2e4) and
-    18 synthetic ones (1 to 10,000 features), three seeds, steps of 0.5 / L: epochs until the gradient norm has fallen by
-    1e-8, divided by those of full-precision SVRG without acceleration with the same steps,
+    Measured by ``tools/scale_rule_table.py`` on 16 problems of public data (8 to 784 features, L / l2 from 3e3 to 2e4)
+    and 18 synthetic ones (1 to 10,000 features), three seeds, steps of 0.5 / L: epochs until the gradient norm has
+    fallen by 1e-8, divided by those of full-precision SVRG without acceleration with the same steps,
 
     ===============================  ==============  =====  ===============  =====
     steps per epoch                  8 bits, mean    worst  16 bits, mean    worst

@@ -20,7 +20,9 @@ TESTS = (
     "arithmetic", "block_products", "blocks", "codec", "exact_inputs", "fuzz", "linalg", "numpy_products", "packing",
     "reference", "tables", "threads",
 )  # fmt: skip
-EPOCHS = ("adam_kernel", "epochs", "epochs_control", "epochs_general", "epochs_outputs", "optim_evaluation")
+EPOCHS = (
+    "adam_kernel", "epochs", "epochs_control", "epochs_general", "epochs_outputs", "epochs_pairs", "optim_evaluation",
+)  # fmt: skip
 SYMBOLS = (b"__asan_report_load", b"__ubsan_handle")  # what a sanitized module calls
 OPTIONS = {
     # Leaks are Python's to judge. The fuzz test asks for impossible sizes: those allocations fail, not the process.

@@ -190,16 +190,7 @@ static ALWAYS_INLINE void LOWBIT(lowbit_walk)(const epoch_problem *problem, cons
                                                  lowbit_scales scale, lowbit_place *at, size_t until) {         \
         LOWBIT(lowbit_walk)(p, s, m, scale, at, until, variant, 0);                                             \
     }
-VARIANT(0)
-VARIANT(1)
-VARIANT(2)
-VARIANT(3)
-#if TAKES_PACKED
-VARIANT(4)
-VARIANT(5)
-VARIANT(6)
-VARIANT(7)
-#endif
+EACH_VARIANT(VARIANT)
 #undef VARIANT
 
 static void LOWBIT(lowbit_walk_several)(const epoch_problem *p, const lowbit_state *s, lowbit_memory *m,
@@ -207,19 +198,13 @@ static void LOWBIT(lowbit_walk_several)(const epoch_problem *p, const lowbit_sta
     LOWBIT(lowbit_walk)(p, s, m, scale, at, until, 0, 1);
 }
 
-/* By variant: SIGNED_DATA, CLIPS, PACKED. One output is walked with its steps inlined, several call them. */
-static const lowbit_stepper LOWBIT(lowbit_steps)[8] = {
-    LOWBIT(lowbit_step_0_), LOWBIT(lowbit_step_1_), LOWBIT(lowbit_step_2_), LOWBIT(lowbit_step_3_),
-#if TAKES_PACKED
-    LOWBIT(lowbit_step_4_), LOWBIT(lowbit_step_5_), LOWBIT(lowbit_step_6_), LOWBIT(lowbit_step_7_),
-#endif
-};
-static const lowbit_walker LOWBIT(lowbit_walks)[8] = {
-    LOWBIT(lowbit_walk_0_), LOWBIT(lowbit_walk_1_), LOWBIT(lowbit_walk_2_), LOWBIT(lowbit_walk_3_),
-#if TAKES_PACKED
-    LOWBIT(lowbit_walk_4_), LOWBIT(lowbit_walk_5_), LOWBIT(lowbit_walk_6_), LOWBIT(lowbit_walk_7_),
-#endif
-};
+/* One output is walked with its steps inlined, several call them. */
+#define VARIANT(variant) [variant] = LOWBIT(lowbit_step_##variant##_),
+static const lowbit_stepper LOWBIT(lowbit_steps)[8] = {EACH_VARIANT(VARIANT)};
+#undef VARIANT
+#define VARIANT(variant) [variant] = LOWBIT(lowbit_walk_##variant##_),
+static const lowbit_walker LOWBIT(lowbit_walks)[8] = {EACH_VARIANT(VARIANT)};
+#undef VARIANT
 
 static int LOWBIT(lowbit_run)(const epoch_problem *p, const lowbit_iterate *iterate, const lowbit_control *control,
                               lowbit_report *report) {

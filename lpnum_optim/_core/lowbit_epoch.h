@@ -181,12 +181,20 @@ typedef struct {
 typedef void (*lowbit_walker)(const epoch_problem *p, const lowbit_state *s, lowbit_memory *m, lowbit_scales scale,
                               lowbit_place *at, size_t until);
 
+/* V(variant) for every variant of a step; those of packed data where steps take it. */
+#define EACH_VARIANT(V) V(0) V(1) V(2) V(3) PACKED_VARIANTS(V)
+
 #define CODE int8_t
 #define FINE int16_t
 #define FINE_MAX 32767
 #define BETA_MAX 127
 #define FULL_RANGE 127
 #define TAKES_PACKED (LPNUM_X86 && LPNUM_LEVEL > 0)
+#if TAKES_PACKED
+#define PACKED_VARIANTS(V) V(4) V(5) V(6) V(7)
+#else
+#define PACKED_VARIANTS(V)
+#endif
 #define PAIRS 1
 #define LOWBIT(f) f##8
 #include "lowbit_pairs.h"
@@ -197,6 +205,7 @@ typedef void (*lowbit_walker)(const epoch_problem *p, const lowbit_state *s, low
 #undef BETA_MAX
 #undef FULL_RANGE
 #undef TAKES_PACKED
+#undef PACKED_VARIANTS
 #undef PAIRS
 #undef LOWBIT
 
@@ -206,6 +215,7 @@ typedef void (*lowbit_walker)(const epoch_problem *p, const lowbit_state *s, low
 #define BETA_MAX 32767
 #define FULL_RANGE 32767
 #define TAKES_PACKED 0
+#define PACKED_VARIANTS(V)
 #define PAIRS 0
 #define LOWBIT(f) f##16
 #include "lowbit_driver.h"

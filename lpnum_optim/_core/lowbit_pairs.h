@@ -67,16 +67,7 @@ static void lowbit_pair_start(const epoch_problem *p, const lowbit_state *s, low
                                                                      double shifted0, double shifted1) {                \
         return lowbit_pair8(s, u, shifted0, shifted1, variant | LARGE);                                                 \
     }
-VARIANT(0)
-VARIANT(1)
-VARIANT(2)
-VARIANT(3)
-#if TAKES_PACKED
-VARIANT(4)
-VARIANT(5)
-VARIANT(6)
-VARIANT(7)
-#endif
+EACH_VARIANT(VARIANT)
 #undef VARIANT
 
 /* How many rows ahead to prefetch: see prefetch_distance; at least the pair after the next one. */
@@ -143,24 +134,11 @@ static ALWAYS_INLINE void lowbit_walk_pairs(const epoch_problem *problem, const 
                                                lowbit_scales scale, lowbit_place *at, size_t until) {             \
         lowbit_walk_pairs(p, s, m, scale, at, until, variant, lowbit_pair8_large_##variant##_);                   \
     }
-VARIANT(0)
-VARIANT(1)
-VARIANT(2)
-VARIANT(3)
-#if TAKES_PACKED
-VARIANT(4)
-VARIANT(5)
-VARIANT(6)
-VARIANT(7)
-#endif
+EACH_VARIANT(VARIANT)
 #undef VARIANT
 
-/* By variant: SIGNED_DATA, CLIPS, PACKED. */
-static const lowbit_walker lowbit_pair_walks[8] = {
-    lowbit_walk_pairs_0_, lowbit_walk_pairs_1_, lowbit_walk_pairs_2_, lowbit_walk_pairs_3_,
-#if TAKES_PACKED
-    lowbit_walk_pairs_4_, lowbit_walk_pairs_5_, lowbit_walk_pairs_6_, lowbit_walk_pairs_7_,
-#endif
-};
+#define VARIANT(variant) [variant] = lowbit_walk_pairs_##variant##_,
+static const lowbit_walker lowbit_pair_walks[8] = {EACH_VARIANT(VARIANT)};
+#undef VARIANT
 
 #endif /* LPNUM_LOWBIT_PAIRS_H */

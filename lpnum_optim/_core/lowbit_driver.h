@@ -168,6 +168,7 @@ static ALWAYS_INLINE void LOWBIT(lowbit_walk)(const epoch_problem *problem, cons
         }
         prefetch_sample(p, later);
         u.z = state.z, u.h = state.h, u.x = x, u.next = next, u.ahead = rows + later * stride;
+        prefetch(u.ahead + stride - 1); /* rows need not be aligned; the rest of the row within the step */
         if (several) {
             LOWBIT(lowbit_take)(p, &state, i, &scale, at->step, &u, m->products, m->margins, &clipped);
         } else {

@@ -139,10 +139,7 @@ static ALWAYS_INLINE lowbit_pair_products lowbit_pair8(const lowbit_state *s, co
             z += span, h += span, drift += span, base += span;
             x0 += 64, x1 += 64, y0 += 64, y1 += 64, ahead0 += 64, ahead1 += 64;
         }
-        if (rest) { /* of the end of the row; the codes beyond are zero and stay zero */
-            prefetch(ahead0), prefetch(ahead0 + rest - 1); /* rows need not be aligned */
-            prefetch(ahead1), prefetch(ahead1 + rest - 1);
-        }
+        if (rest) prefetch(ahead0), prefetch(ahead1); /* the end of the row; the codes beyond are zero and stay zero */
         for (size_t half = 0; half < rest; half += 32) {
             const size_t count = rest - half < 32 ? rest - half : 32;
 #define TAIL(row) lowbit_tail8(row + half, count, s->end, s->keep + half)

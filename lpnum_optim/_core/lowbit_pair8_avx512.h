@@ -157,10 +157,7 @@ static ALWAYS_INLINE lowbit_pair_products lowbit_pair8(const lowbit_state *s, co
             const __mmask64 mask = ~0ull >> (64 - rest);
             const __m512i keep = _mm512_loadu_si512(s->keep);
 #define REST(row) _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, row), keep)
-            for (int r = 0; r < 2; r++) {
-                prefetch(c.ahead[r]);
-                prefetch(c.ahead[r] + rest - 1); /* rows need not be aligned */
-            }
+            for (int r = 0; r < 2; r++) prefetch(c.ahead[r]);
             lowbit_pair_bytes8(&c, 0, REST(c.x[0]), REST(c.x[1]), REST(c.next[0]), REST(c.next[1]), &k, &sums, variant);
 #undef REST
         }

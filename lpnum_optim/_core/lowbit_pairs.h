@@ -103,6 +103,7 @@ static ALWAYS_INLINE void lowbit_walk_pairs(const epoch_problem *problem, const 
         for (size_t r = 0; r < 2; r++) {
             u.next[r] = rows + following.of[r] * stride;
             u.ahead[r] = rows + later.of[r] * stride;
+            prefetch(u.ahead[r] + stride - 1); /* rows need not be aligned; the rest of the row within the step */
             prefetch_sample(p, later.of[r]);
             if (unpacks) {
                 uint8_t *const unpacked = m->unpacked[((t + 2) & 2) | r];

@@ -35,7 +35,6 @@ static ALWAYS_INLINE double lowbit_step16(const lowbit_state *s, const lowbit_up
     }
     if (j < s->row_bytes) {
         prefetch(u->ahead + j);
-        prefetch(u->ahead + s->row_bytes - 1); /* rows need not be aligned */
         dither_64(dither, s->base + j, u->words);
         sum += lowbit_block16(z + j, h + j, u->x + j, u->next + j, dither, minus_beta, lo, hi, s->row_bytes - j, variant);
     }

@@ -68,7 +68,6 @@ static ALWAYS_INLINE double lowbit_step16(const lowbit_state *s, const lowbit_up
                                      _mm_loadu_si128((const __m128i *)(u->next + j)), &k, product, variant);
         }
         if (j == whole && j < d) { /* the last, incomplete block; the codes beyond d are zero and stay zero */
-            prefetch(u->ahead + d - 1);
             product = lowbit_block16(z + j, h + j, s->base + j, lowbit_tail16(u->x + j, d - j),
                                      lowbit_tail16(u->next + j, d - j), &k, product, variant);
             j = d;

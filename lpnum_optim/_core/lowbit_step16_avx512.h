@@ -73,7 +73,6 @@ static ALWAYS_INLINE double lowbit_step16(const lowbit_state *s, const lowbit_up
         if (j == whole && j < d) { /* the last, incomplete block; the codes beyond d are zero and stay zero */
             const __mmask64 rest = ~0ull >> (64 - (d - j));
             prefetch(u->ahead + j);
-            prefetch(u->ahead + d - 1); /* rows need not be aligned */
             product = lowbit_block16(z + j, h + j, s->base + j, _mm512_maskz_loadu_epi8(rest, u->x + j),
                                      _mm512_maskz_loadu_epi8(rest, u->next + j), &k, product, variant);
             j = d;

@@ -119,10 +119,7 @@ static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_upd
             z += span, h += span, ready += span, base += span, x += 64, next += 64, ahead += 64;
         }
         const size_t rest = bytes - 64 * whole; /* of the end of the row; the codes beyond are zero and stay zero */
-        if (rest) {
-            prefetch(ahead);
-            prefetch(ahead + rest - 1); /* rows need not be aligned */
-        }
+        if (rest) prefetch(ahead);
         for (size_t half = 0; half < rest; half += 32) {
             const size_t count = rest - half < 32 ? rest - half : 32;
             sum = lowbit_bytes8(z + half, h + half, ready + half, lowbit_tail8(x + half, count, s->end, s->keep + half),

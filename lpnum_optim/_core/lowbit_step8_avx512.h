@@ -137,7 +137,6 @@ static ALWAYS_INLINE double lowbit_step8(const lowbit_state *s, const lowbit_upd
             const __mmask64 mask = ~0ull >> (64 - rest);
             const __m512i keep = _mm512_loadu_si512(s->keep);
             prefetch(ahead);
-            prefetch(ahead + rest - 1); /* rows need not be aligned */
             lowbit_bytes8(z, h, base, _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, x), keep),
                           _mm512_and_si512(_mm512_maskz_loadu_epi8(mask, next), keep), &k, sums, variant);
         }
